@@ -1,0 +1,325 @@
+"""The commands of the main job. Nothing heavy is imported before a command runs, so that --help answers at once."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mri_n2n.errors import UsageError
+
+app = typer.Typer(
+    help="Train MRI reconstruction from undersampled, noisy scans only. Not for diagnostic use.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+prepare = typer.Typer(help="Turn folders of volumes into training data.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(prepare, name="prepare")
+
+RUNS = Path("runs")
+
+
+Targets = Literal["noisy", "clean"]
+LossName = Literal["paper", "ht"]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output that exists.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Train = Annotated[int, typer.Option("--train", help="Subjects to train on: the first by path.")]
+Validation = Annotated[int, typer.Option("--validation", help="Subjects to validate on: the next.")]
+SplitTable = Annotated[
+    Path | None,
+    typer.Option("--split", help="CSV with the columns subject and split (train or validation), instead of counts."),
+]
+Slices = Annotated[str, typer.Option(help="First and last slice of the third axis, counted from 0, FIRST:LAST.")]
+Bits = Annotated[int, typer.Option(help="8 or 16 bits per stored pixel.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad volume instead of skipping it.")]
+
+
+@prepare.command("ixi")
+def prepare_ixi_command(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="Folder of 3-D volumes (.nii, .nii.gz, .mgz), IXI's or any other.")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the prepared slices.")],
+    train: Train = 50,
+    validation: Validation = 10,
+    split: SplitTable = None,
+    slices: Slices = "25:124",
+    bits: Bits = 8,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Prepare magnitude volumes, from which undersampled k-space is simulated."""
+    from mri_n2n.data.ixi import prepare_ixi
+    from mri_n2n.data.subjects import SplitRequest, read_split_table
+    from mri_n2n.data.volumes import find_volumes
+
+    assigned = read_split_table(split, find_volumes(source)) if split else None
+    manifest = prepare_ixi(
+        source,
+        dest,
+        split=SplitRequest(train, validation, assigned),
+        slices=_slice_request(context, slices),
+        bits=bits,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    _report_prepared(manifest, dest)
+
+
+@prepare.command("pairs")
+def prepare_pairs_command(
+    context: typer.Context,
+    dir_a: Annotated[Path, typer.Argument(help="Folder of first scans.")],
+    dir_b: Annotated[Path, typer.Argument(help="Folder of second scans, of the same names.")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the prepared slices.")],
+    train: Train = 50,
+    validation: Validation = 10,
+    split: SplitTable = None,
+    slices: Slices = "25:124",
+    bits: Bits = 16,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
+    from mri_n2n.data.pairs import prepare_pairs
+    from mri_n2n.data.subjects import SplitRequest, read_split_table
+    from mri_n2n.data.volumes import find_volumes
+
+    assigned = read_split_table(split, find_volumes(dir_a)) if split else None
+    manifest = prepare_pairs(
+        dir_a,
+        dir_b,
+        dest,
+        split=SplitRequest(train, validation, assigned),
+        slices=_slice_request(context, slices),
+        bits=bits,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    _report_prepared(manifest, dest)
+
+
+@app.command("phantom")
+def phantom_command(
+    dest: Annotated[Path, typer.Argument(help="Folder for the volumes.")],
+    subjects: Annotated[int, typer.Option(help="How many different heads.")] = 8,
+    size: Annotated[int, typer.Option(help="Pixels per side of a slice.")] = 96,
+    seed: Annotated[int, typer.Option(help="Another seed, other heads.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write procedural heads as NIfTI, to try everything without data."""
+    from mri_n2n.data.phantom import write_heads
+
+    paths = write_heads(dest, subjects=subjects, size=size, seed=seed, overwrite=overwrite)
+    typer.echo(f"{len(paths)} volumes in {dest}.")
+    validation = max(1, subjects // 4)
+    typer.echo(f"Next: mri-n2n prepare ixi {dest} DEST --train {subjects - validation} --validation {validation}")
+
+
+@app.command("train")
+def train_command(
+    context: typer.Context,
+    data: Annotated[
+        Path | None, typer.Argument(help="What `mri-n2n prepare` made; with --resume the run knows it.")
+    ] = None,
+    targets: Annotated[
+        Targets, typer.Option(help="Noisy targets (no clean image is used), or clean ones to compare.")
+    ] = "noisy",
+    loss: Annotated[
+        LossName, typer.Option(help="The paper's, or the Horvitz-Thompson estimate of the supervised loss.")
+    ] = "paper",
+    acceleration: Annotated[
+        float | None, typer.Option(help="Keep exactly the share 1/ACCELERATION of k-space.")
+    ] = None,
+    edge_probability: Annotated[
+        float | None,
+        typer.Option(help="Or: sampling density at the end of the axis (published: 0.025).", show_default="0.025"),
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the training slices.")] = 300,
+    steps: Annotated[int | None, typer.Option(help="Or: number of steps.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Adam's rate between the ramps.")] = 1e-3,
+    ramp_down: Annotated[
+        float, typer.Option(help="Share of the run at its end over which the rate falls to zero.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of weights, order, masks and moves.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network; the physics is always fp32.")] = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
+    run_name: Annotated[
+        str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
+    save_seconds: Annotated[
+        float, typer.Option(help="Seconds between checkpoints: the most a killed run loses.")
+    ] = 60.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a network. The defaults are the published configuration (300 epochs, meant for a GPU)."""
+    from mri_n2n.data.slices import open_prepared
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.run_directory import create_run, open_run
+    from mri_n2n.runs import run_training
+
+    chosen = chosen_device(device)
+    if resume is not None:
+        _refuse_with_resume(context)
+        run = open_run(_run_path(resume))
+        prepared = open_prepared(data or Path(run.data["path"]))
+    else:
+        if data is None:
+            raise UsageError("name the data to train on: mri-n2n train DATA. Make it with `mri-n2n prepare`.")
+        if steps is not None and _given(context, "epochs"):
+            raise UsageError("give --epochs or --steps, not both.")
+        prepared = open_prepared(data)
+        recipe = _recipe(
+            prepared.manifest.kind,
+            targets=targets,
+            loss=loss,
+            acceleration=acceleration,
+            edge_probability=edge_probability,
+            steps=steps if steps is not None else max(1, round(epochs * len(prepared.rows("train")) / batch_size)),
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            ramp_down=ramp_down,
+            bf16=precision == "bf16",
+            compile=compile,
+            seed=seed,
+        )
+        name = run_name or f"{prepared.manifest.kind}-{targets}-{loss}-seed{seed}"
+        run = create_run(RUNS / name, recipe, data, prepared, chosen, overwrite=overwrite)
+    if run_training(run, prepared, chosen, resume=resume is not None, save_seconds=save_seconds):
+        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
+        typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
+    else:
+        typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {run.directory}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
+    data: Annotated[Path, typer.Argument(help="Prepared data; its validation subjects are scored.")],
+    classical: Annotated[
+        bool, typer.Option(help="Also run total-variation compressed sensing (slow, one core per slice).")
+    ] = True,
+    output: Annotated[Path | None, typer.Option(help="Folder for the scores.", show_default="RUN/evaluation")] = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Score a run: PSNR, SSIM and NMSE per slice, per subject and overall, with 95 % intervals over subjects."""
+    from mri_n2n.data.slices import open_prepared
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.evaluation import table
+    from mri_n2n.report import report_scores
+    from mri_n2n.run_directory import open_run
+
+    opened = open_run(_run_path(run))
+    folder = output or opened.directory / "evaluation"
+    scores = report_scores(
+        opened, open_prepared(data), folder, chosen_device(device), classical=classical, overwrite=overwrite
+    )
+    typer.echo(table(scores))
+    typer.echo(f"Scores: {folder} (slices.csv, subjects.csv, summary.json, scores.png, examples.png)")
+    typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT --simulate")
+
+
+@app.command("reconstruct")
+def reconstruct_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
+    input: Annotated[Path, typer.Argument(help="A volume, or a folder of volumes.")],
+    output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Undersample the fully sampled input first, as in training.")
+    ] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Reconstruct volumes, keeping their geometry. Without --simulate the input is what the network expects to see."""
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+    from mri_n2n.run_directory import open_run
+
+    opened = open_run(_run_path(run))
+    reconstructor = Reconstructor(opened.network(), opened.recipe, chosen_device(device), simulate)
+    for result in reconstruct_path(reconstructor, input, output, opened.provenance(), overwrite=overwrite):
+        typer.echo(f"{result.output}" + ("" if result.psnr is None else f"  PSNR {result.psnr:.2f} dB (simulated)"))
+
+
+@app.command("upload")
+def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
+    """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
+    from mri_n2n.run_directory import open_run
+    from mri_n2n.tracking import mirror, tracking_uri
+
+    opened = open_run(_run_path(run))
+    identifier = mirror(
+        opened.directory, parameters=opened.parameters(), name=opened.name, upto=None, status="FINISHED"
+    )
+    typer.echo(f"MLflow run {identifier} at {tracking_uri()}")
+
+
+def _recipe(
+    kind: str,
+    *,
+    targets: Targets,
+    loss: LossName,
+    acceleration: float | None,
+    edge_probability: float | None,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    ramp_down: float,
+    bf16: bool,
+    compile: bool,
+    seed: int,
+) -> Any:
+    from mri_n2n.recipes import Optimisation, Recipe, pairs_task, undersampling_task
+    from mri_n2n.training.schedules import RampedRate
+
+    schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
+    optimisation = Optimisation(steps, batch_size, schedule, bf16=bf16, compile=compile)
+    if kind == "pairs":
+        if targets != "noisy" or loss != "paper" or acceleration is not None or edge_probability is not None:
+            raise UsageError(
+                "real pairs have noisy targets and no simulated sampling: leave out --targets, --loss, --acceleration and --edge-probability."
+            )
+        return Recipe(pairs_task(), optimisation, seed=seed)
+    task = undersampling_task(targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability)
+    return Recipe(task, optimisation, seed=seed)
+
+
+def _slice_request(context: typer.Context, text: str) -> Any:
+    from mri_n2n.data.selection import SliceRequest
+
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UsageError(f"--slices {text!r}: expected FIRST:LAST such as 25:124.")
+    return SliceRequest(int(first), int(last), exact=_given(context, "slices"))
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse_with_resume(context: typer.Context) -> None:
+    allowed = {"data", "resume", "device", "save_seconds"}
+    given = [name for name in context.params if name not in allowed and _given(context, name)]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")
+
+
+def _run_path(run: Path) -> Path:
+    return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run
+
+
+def _report_prepared(manifest: Any, dest: Path) -> None:
+    train, validation = (manifest.split(name) for name in ("train", "validation"))
+    counts = [sum(len(volume.slices) for volume in split) for split in (train, validation)]
+    height, width = manifest.size
+    typer.echo(
+        f"{dest}: {counts[0]} training slices of {len(manifest.subjects('train'))} subjects, {counts[1]} validation slices of "
+        f"{len(manifest.subjects('validation'))}, {height}×{width}, {manifest.bits} bit; {len(manifest.skipped)} volumes skipped."
+    )
+    typer.echo(f"Next: mri-n2n train {dest}")

@@ -1,0 +1,173 @@
+"""Volumes with their geometry: read through MONAI, checked, and written back as they came."""
+
+import gzip
+import hashlib
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from monai.data import NibabelReader
+from monai.transforms import LoadImage
+from nibabel.filebasedimages import ImageFileError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from mri_n2n.durable import replacing
+from mri_n2n.errors import BadVolume, UsageError
+
+SUFFIXES = (".nii.gz", ".nii", ".mgz")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ImageFileError,
+    WrapStructError,
+    ValueError,
+    OverflowError,
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3-D magnitude image in the file's own axis order and intensity units.
+
+        array: `[x y z]`, float32, finite. affine: voxel index to millimetres (RAS+). header: the file's, for
+    writing back. stored_range: the smallest and largest intensity that the file's data type and slope can hold.
+    sha256: of the file's bytes.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    header: Any
+    stored_range: tuple[float, float]
+    sha256: str
+
+
+def suffix(path: Path) -> str:
+    """The volume suffix of `path`, or an empty string."""
+    return next((known for known in SUFFIXES if path.name.lower().endswith(known)), "")
+
+
+def stem(path: Path) -> str:
+    """The file's name without its volume suffix."""
+    return path.name[: len(path.name) - len(suffix(path))]
+
+
+def find_volumes(source: Path) -> list[Path]:
+    """All volumes under `source` (a folder), by path; hidden files are left out."""
+    if not source.exists():
+        raise UsageError(f"no folder {source}. Check the path.")
+    if not source.is_dir():
+        raise UsageError(f"{source} is a file, expected a folder of volumes ({', '.join(SUFFIXES)}).")
+    found = sorted(
+        path for path in source.rglob("*") if suffix(path) and path.is_file() and not path.name.startswith(".")
+    )
+    if not found:
+        raise UsageError(f"no volumes under {source}, expected files ending in {', '.join(SUFFIXES)}.")
+    return found
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """The matrix size of a volume from its header alone; raises `BadVolume` unless it is a real 3-D image."""
+    try:
+        image: Any = nibabel.load(path)
+        shape, dtype = image.shape, image.get_data_dtype()
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    if len(shape) != 3:
+        raise BadVolume(f"{path} is {len(shape)}-D with shape {tuple(shape)}, expected one 3-D volume. Split it first.")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise BadVolume(f"{path} is complex, expected a magnitude image. Save its magnitude first.")
+    if dtype.names or min(shape) < 1:
+        raise BadVolume(f"{path} holds {dtype} of shape {tuple(shape)}, expected grey values. Convert it first.")
+    height, width, depth = (int(size) for size in shape)
+    return height, width, depth
+
+
+def common_size(paths: list[Path]) -> tuple[int, int]:
+    """The smallest in-plane matrix that holds every readable volume."""
+    shapes = []
+    for path in paths:
+        with suppress(BadVolume):  # reported when its turn comes
+            shapes.append(read_shape(path))
+    if not shapes:
+        read_shape(paths[0])
+    return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+
+
+def read_volume(path: Path) -> Volume:
+    """Read and check one volume: 3-D, real, complete, finite and not constant, else `BadVolume`."""
+    read_shape(path)
+    try:
+        content = path.read_bytes()
+        loaded = LoadImage(reader=NibabelReader(), image_only=True, dtype=np.float32)(str(path))
+        array = np.ascontiguousarray(loaded.numpy())
+        image: Any = nibabel.load(path)
+    except (*_UNREADABLE, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise BadVolume(
+            f"{path} has {bad} NaN or infinite voxels, expected finite grey values. Mask or repair them first."
+        )
+    if array.min() == array.max():
+        raise BadVolume(f"{path} is constant ({array.min():g} everywhere), expected an image.")
+    return Volume(array, image.affine, image.header.copy(), _stored_range(image), hashlib.sha256(content).hexdigest())
+
+
+def write_volume(path: Path, array: NDArray[np.float32], like: Volume, description: str) -> None:
+    """Write `array` `[x y z]` as float32 with the geometry of `like`.
+
+    Affine, qform and sform with their codes, zooms, units.
+
+        Intensities are clipped to the range that the source's data type can hold. Free-text header fields, which
+    may name a person, are replaced by `description` (at most 79 characters).
+    """
+    if array.shape != like.array.shape:
+        raise ValueError(f"expected an array of shape {like.array.shape}, got {array.shape}")
+    clipped = np.clip(array, *like.stored_range).astype(np.float32)
+    if suffix(path) == ".mgz":
+        image: Any = nibabel.MGHImage(clipped, like.affine)
+    else:
+        image = nibabel.Nifti1Image(clipped, like.affine, _nifti_header(like, description))
+        if not isinstance(like.header, nibabel.Nifti1Header):
+            image.set_qform(like.affine, code="scanner")
+            image.set_sform(like.affine, code="scanner")
+            image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        image.to_filename(temporary)
+
+
+def _nifti_header(like: Volume, description: str) -> Any:
+    header: Any = nibabel.Nifti1Header()
+    if isinstance(like.header, nibabel.Nifti1Header):
+        header = like.header.copy()
+        for name in ("db_name", "aux_file", "intent_name"):
+            header[name] = b""
+        header.extensions.clear()
+        header["cal_min"] = header["cal_max"] = 0
+    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    header["descrip"] = description.encode("ascii", "replace")[:79]
+    return header
+
+
+def _stored_range(image: Any) -> tuple[float, float]:
+    dtype = image.get_data_dtype()
+    if not np.issubdtype(dtype, np.integer):
+        return float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
+    slope = float(getattr(image.dataobj, "slope", 1.0))
+    offset = float(getattr(image.dataobj, "inter", 0.0))
+    limits = np.iinfo(dtype)
+    ends = sorted((limits.min * slope + offset, limits.max * slope + offset))
+    return ends[0], ends[1]
+
+
+def _unreadable(path: Path, error: BaseException) -> BadVolume:
+    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+    return BadVolume(f"{path} cannot be read as a volume ({reason}). It may be truncated or of another format.")

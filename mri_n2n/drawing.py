@@ -1,0 +1,84 @@
+"""Pictures: reconstructions beside their references, with spectra (Fig 9), and scores with intervals."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mri_n2n.durable import replacing
+from mri_n2n.evaluation import Score, summarised
+
+ERROR_GAIN = 5
+
+Image = NDArray[np.float32]
+
+
+def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str) -> None:
+    """Draw each example as a row of images and a row of their spectra.
+
+        An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference. The error of the
+    image titled `errors_of` is drawn after it, times 5, around grey. Spectra are log magnitudes with DC in the
+    middle, on the reference's scale.
+    """
+    from matplotlib.figure import Figure
+
+    columns = len(examples[0]) + 1
+    figure = Figure(figsize=(2.1 * columns, 4.5 * len(examples) + 0.4), layout="constrained")
+    grid = figure.subplots(2 * len(examples), columns, squeeze=False)
+    for number, example in enumerate(examples):
+        reference = list(example.values())[-1]
+        error = ERROR_GAIN * (example[errors_of] - reference)
+        shown = {**example, f"error × {ERROR_GAIN}": error}
+        top = float(np.log1p(np.abs(np.fft.fft2(reference, norm="ortho")) * 50).max())
+        for column, (title, image) in enumerate(shown.items()):
+            upright = np.rot90(image)
+            above, below = grid[2 * number, column], grid[2 * number + 1, column]
+            above.imshow(upright, cmap="gray", vmin=-0.5, vmax=0.5, interpolation="nearest")
+            above.set_title(f"{title}\n{_quality(image, reference)}" if column < columns - 2 else title, fontsize=8)
+            spectrum = np.log1p(np.abs(np.fft.fftshift(np.fft.fft2(upright, norm="ortho"))) * 50)
+            below.imshow(spectrum, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+            for axes in (above, below):
+                axes.set_axis_off()
+    figure.supxlabel(label, fontsize=7)
+    _save(path, figure)
+
+
+def draw_scores(path: Path, scores: Sequence[Score], label: str) -> None:
+    """Draw the PSNR of every subject (dots), and each method's mean with its 95 % interval."""
+    from matplotlib.figure import Figure
+
+    summary = summarised(scores)
+    figure = Figure(figsize=(7, 0.6 * len(summary) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    for place, (method, metrics) in enumerate(summary.items()):
+        groups: dict[str, list[float]] = {}
+        for score in scores:
+            if score.method == method:
+                groups.setdefault(score.subject, []).append(score.psnr)
+        means = [float(np.mean(group)) for group in groups.values()]
+        axes.plot(means, np.full(len(means), place), "o", color="0.65", markersize=4)
+        value = metrics["psnr"]
+        if value.low is not None and value.high is not None:
+            axes.plot([value.low, value.high], [place, place], color="C0", linewidth=3)
+        axes.plot(value.mean, place, "|", color="C0", markersize=16)
+        axes.annotate(
+            f"{value.mean:.2f}", (value.mean, place), (0, 9), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.set_yticks(range(len(summary)), list(summary))
+    axes.set_ylim(len(summary) - 0.5, -0.6)
+    axes.set_xlabel("PSNR in dB; dots: subjects, bar: 95 % interval of the mean", fontsize=8)
+    figure.supxlabel(label, fontsize=7)
+    _save(path, figure)
+
+
+def _quality(image: Image, reference: Image) -> str:
+    clipped, truth = np.clip(image, -0.5, 0.5), np.clip(reference, -0.5, 0.5)
+    error = float(np.square(clipped - truth).mean())
+    return f"{-10 * np.log10(error):.2f} dB" if error > 0 else ""
+
+
+def _save(path: Path, figure: Any) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,74 @@
+"""Where a run happens: device, versions, commit, load."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from mri_n2n import __version__
+from mri_n2n.errors import UsageError
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes the first GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported, expected auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(
+            f"no device {name!r} here: torch sees {torch.cuda.device_count()} CUDA devices. Use --device cpu."
+        )
+    return device
+
+
+def description(device: torch.device) -> dict[str, str]:
+    """Versions, commit and hardware, as text. No host or user names."""
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return {
+        "device": device.type,
+        "hardware": hardware,
+        "commit": _commit(),
+        "mri-n2n": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "monai", "nibabel", "numpy", "mlflow")},
+    }
+
+
+def load(device: torch.device) -> dict[str, float]:
+    """How busy the machine is, under the names of MLflow's system metrics."""
+    memory = psutil.virtual_memory()
+    measured = {
+        "system/cpu_utilization_percentage": psutil.cpu_percent(),
+        "system/system_memory_usage_megabytes": memory.used / 1e6,
+        "system/process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+    }
+    if device.type == "cuda":
+        measured["system/gpu_0_memory_usage_megabytes"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return measured
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _commit() -> str:
+    """The commit of the source tree this runs from; `unknown` for an installed package."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or "unknown"
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

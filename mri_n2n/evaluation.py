@@ -1,0 +1,241 @@
+"""Scoring reconstructions on held-out subjects: per slice, per subject and overall, with intervals."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from torch import Generator, Tensor, nn
+
+from mri_n2n.baselines import TotalVariation
+from mri_n2n.data.slices import PreparedData, StoredVolume
+from mri_n2n.durable import write_json, write_text
+from mri_n2n.errors import UsageError
+from mri_n2n.kspace.acquisition import zero_filled
+from mri_n2n.metrics import nmse, psnr, ssim
+from mri_n2n.progress import bar
+from mri_n2n.recipes import Recipe
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import TrainingPair, moved, network_output
+
+SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"
+REPEATED = "scored against the second noisy scan, whose noise every score contains; not for diagnostic use"
+INPUT = "zero-filled 1/p"
+ZERO_FILLED = "zero-filled"
+CLASSICAL = "total variation"
+PLAIN = "network"
+CONSISTENT = "network with replacement"
+FIRST_SCAN = "first scan"
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
+
+Method = Callable[[Any], Float[Tensor, "b h w"]]
+
+
+@runtime_checkable
+class Evaluable(Protocol):
+    """A corruption that can also draw pairs that are the same on every machine: one CPU generator per image."""
+
+    def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> TrainingPair: ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one slice. psnr in dB, ssim and nmse without unit."""
+
+    subject: str
+    slice: int
+    method: str
+    psnr: float
+    ssim: float
+    nmse: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over slices, and its 95 % bootstrap interval over subjects (None with fewer than two subjects)."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def methods_for(
+    recipe: Recipe[Any], network: nn.Module, *, classical: TotalVariation | None = None
+) -> dict[str, Method]:
+    """What to compare.
+
+    The naive reconstructions, the network without and with replacement, and the classical one if given.
+    """
+    if recipe.task.predict is network_output:
+        return {FIRST_SCAN: lambda pair: pair.input[:, 0], PLAIN: lambda pair: network_output(network, pair)[:, 0]}
+    methods: dict[str, Method] = {
+        INPUT: lambda pair: pair.input[:, 0],
+        ZERO_FILLED: lambda pair: zero_filled(pair.measurement),
+    }
+    if classical is not None:
+        methods[CLASSICAL] = lambda pair: classical(pair.measurement)
+    methods[PLAIN] = lambda pair: network_output(network, pair)[:, 0]
+    methods[CONSISTENT] = lambda pair: recipe.task.predict(network, pair)[:, 0]
+    return methods
+
+
+@torch.inference_mode()
+def evaluate(
+    data: PreparedData,
+    corruption: Evaluable,
+    methods: Mapping[str, Method],
+    device: torch.device,
+    *,
+    places: Sequence[tuple[StoredVolume, int]] | None = None,
+    batch_size: int = 16,
+    quiet: bool = False,
+) -> list[Score]:
+    """Score every method on every validation slice, or on `places` (a volume and a position among its slices)."""
+    places = validation_places(data) if places is None else places
+    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    scores: list[Score] = []
+    for batch in batches if quiet else bar(batches, description="evaluating", unit="batch"):
+        pair = moved(pair_at(data, corruption, batch), device)
+        for name, method in methods.items():
+            scores += _scored(name, method(pair), pair.target[:, 0], batch)
+    return scores
+
+
+def validation_places(data: PreparedData, at_most: int | None = None) -> list[tuple[StoredVolume, int]]:
+    """The validation slices, or `at_most` of them evenly spread over all."""
+    places = [
+        (volume, position) for volume in data.manifest.split("validation") for position in range(len(volume.slices))
+    ]
+    if at_most is None or len(places) <= at_most:
+        return places
+    return [places[int((index + 0.5) * len(places) / at_most)] for index in range(at_most)]
+
+
+def pair_at(data: PreparedData, corruption: Evaluable, places: Sequence[tuple[StoredVolume, int]]) -> TrainingPair:
+    """The evaluation pair of some slices, on the CPU. Its randomness depends on the slices' identities alone."""
+    images = data.images([volume.rows[position] for volume, position in places])
+    generators = [RandomStreams(0).at(f"evaluation/{volume.identity(position)}", 0) for volume, position in places]
+    return corruption.evaluation_pair(images, generators)
+
+
+def _scored(method: str, images: Tensor, reference: Tensor, places: Sequence[tuple[StoredVolume, int]]) -> list[Score]:
+    values = {name: metric(images.cpu(), reference.cpu()).tolist() for name, metric in METRICS.items()}
+    scores = []
+    for index, (volume, position) in enumerate(places):
+        of_slice = {name: column[index] for name, column in values.items()}
+        for name, value in of_slice.items():
+            if not math.isfinite(value):
+                where = f"subject {volume.subject}, slice {volume.slices[position]}"
+                raise UsageError(
+                    f"{name} of {method!r} is {value} on {where}. Look at that slice, or prepare the data without it."
+                )
+        scores.append(Score(volume.subject, volume.slices[position], method, **of_slice))
+    return scores
+
+
+def summarised(scores: Sequence[Score]) -> dict[str, dict[str, Estimate]]:
+    """Per method and metric: mean over slices and 95 % interval over subjects."""
+    methods = dict.fromkeys(score.method for score in scores)
+    return {
+        method: {
+            metric: estimate([(s.subject, getattr(s, metric)) for s in scores if s.method == method])
+            for metric in METRICS
+        }
+        for method in methods
+    }
+
+
+def difference(
+    scores: Sequence[Score], method: str, others: Sequence[Score], other: str, metric: str = "psnr"
+) -> Estimate:
+    """`method` in `scores` minus `other` in `others`, slice by slice, with its interval over subjects."""
+    base = {(score.subject, score.slice): getattr(score, metric) for score in others if score.method == other}
+    mine = [score for score in scores if score.method == method]
+    return estimate([(score.subject, getattr(score, metric) - base[score.subject, score.slice]) for score in mine])
+
+
+def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
+    """Mean of (subject, value) and its 95 % percentile interval under resampling of whole subjects (10,000 times, fixed seed)."""
+    by_subject: dict[str, list[float]] = {}
+    for subject, value in values:
+        by_subject.setdefault(subject, []).append(value)
+    sums = np.array([sum(own) for own in by_subject.values()])
+    counts = np.array([len(own) for own in by_subject.values()])
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < 2:
+        return Estimate(mean, None, None)
+
+    def ratio(total: NDArray[Any], number: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+        return np.asarray(total.sum(axis=axis) / number.sum(axis=axis))
+
+    drawn = bootstrap(
+        (sums, counts), ratio, paired=True, vectorized=True, n_resamples=10_000, method="percentile", rng=0
+    )
+    return Estimate(mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
+
+
+def table(scores: Sequence[Score]) -> str:
+    """The summary as text: one line per method, 95 % intervals in brackets."""
+    lines = [f"{'':24}{'PSNR dB [95 %]':26}{'SSIM':10}NMSE"]
+    for method, metrics in summarised(scores).items():
+        lines.append(f"{method:24}{metrics['psnr']!s:26}{metrics['ssim'].mean:<10.4f}{metrics['nmse'].mean:.4f}")
+    return "\n".join(lines)
+
+
+def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
+    """Write slices.csv, subjects.csv and summary.json (with `about`) into `directory`."""
+    write_text(directory / "slices.csv", _as_csv([asdict(score) for score in scores]))
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.subject, score.method), []).append(score)
+    rows = [
+        {"subject": subject, "method": method, "slices": len(group)}
+        | {metric: float(np.mean([getattr(score, metric) for score in group])) for metric in METRICS}
+        for (subject, method), group in groups.items()
+    ]
+    write_text(directory / "subjects.csv", _as_csv(rows))
+    methods = {
+        method: {metric: asdict(value) for metric, value in metrics.items()}
+        for method, metrics in summarised(scores).items()
+    }
+    counts = {
+        "subjects": len({score.subject for score in scores}),
+        "slices": len({(s.subject, s.slice) for s in scores}),
+    }
+    write_json(
+        directory / "summary.json", {**about, **counts, "interval": "95 % bootstrap over subjects", "methods": methods}
+    )
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def evaluable(recipe: Recipe[Any]) -> Evaluable:
+    """The recipe's corruption, as one that can draw evaluation pairs."""
+    corruption = recipe.task.corruption
+    if not isinstance(corruption, Evaluable):
+        raise UsageError(f"{type(corruption).__name__} has no evaluation_pair: this recipe cannot be evaluated.")
+    return corruption
+
+
+def label_for(recipe: Recipe[Any]) -> str:
+    """The honest label of any figure made with this recipe."""
+    return REPEATED if recipe.task.predict is network_output else SIMULATED

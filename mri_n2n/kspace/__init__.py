@@ -1,0 +1,1 @@
+"""The physics of Cartesian MRI: Fourier transform, sampling density, acquisition."""

@@ -1,0 +1,74 @@
+"""Which frequencies a scan keeps: the sampling density p(k) and masks drawn from it."""
+
+import math
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import brentq
+from torch import Generator, Tensor
+
+from mri_n2n.errors import UsageError
+from mri_n2n.kspace.fourier import indices
+
+Grid = tuple[int, int]
+
+
+@lru_cache(maxsize=32)
+def radius(grid: Grid) -> Float[Tensor, "h w"]:
+    """Euclidean distance from DC of every frequency, in index units, unshifted."""
+    rows, columns = (indices(size).double() for size in grid)
+    return torch.hypot(rows[:, None], columns[None, :])
+
+
+def exponential_density(grid: Grid, decay: float) -> Float[Tensor, "h w"]:
+    """p(k) = exp(-λ|k|) (§3.4): the probability that a frequency is kept; 1 at DC."""
+    return torch.exp(-decay * radius(grid)).float()
+
+
+def decay_for_edge(grid: Grid, edge_probability: float) -> float:
+    """The λ for which p is `edge_probability` at the end of the longer axis; the published run has 0.025 on 255×255."""
+    if not 0 < edge_probability <= 1:
+        raise UsageError(f"edge probability must lie in (0, 1], got {edge_probability:g}.")
+    return -math.log(edge_probability) / max(max(grid) // 2, 1)
+
+
+@lru_cache(maxsize=32)
+def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
+    """The λ that keeps the share 1/acceleration of all frequencies in expectation, exactly, on this grid."""
+    if not acceleration >= 1:
+        raise UsageError(f"acceleration must be at least 1 (1 keeps everything), got {acceleration:g}.")
+    pixels = grid[0] * grid[1]
+    if acceleration >= pixels / 2:  # DC alone is always kept, and something beside it must be
+        raise UsageError(
+            f"acceleration {acceleration:g} is impossible on a {grid[0]}×{grid[1]} grid: ask for less than {pixels // 2}."
+        )
+    if acceleration == 1:
+        return 0.0
+    distance = radius(grid)
+    return float(
+        brentq(lambda decay: float(torch.exp(-decay * distance).mean()) - 1 / acceleration, 0.0, 20.0, xtol=1e-12)
+    )
+
+
+@lru_cache(maxsize=32)
+def conjugate_pairs(grid: Grid, device: torch.device) -> Int[Tensor, " hw"]:
+    """For every frequency k (flat index) the smaller of the flat indices of k and -k: one name per conjugate pair."""
+    height, width = grid
+    flat = torch.arange(height * width).reshape(grid)
+    opposite = flat.flip(0, 1).roll((1, 1), (0, 1))
+    return torch.minimum(flat, opposite).flatten().to(device)
+
+
+def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -> Bool[Tensor, "b h w"]:
+    """Draw `count` independent masks: P(k kept) = density(k) exactly, and k and -k are kept or dropped together.
+
+        One uniform number per conjugate pair decides, since the k-space of a real image holds each value twice.
+    Self-conjugate frequencies (DC; the Nyquist row and column of even sizes where both indices are their own
+    opposite) are pairs of one. The density must be symmetric, as any function of |k| is, and live on the
+    generator's device.
+    """
+    height, width = density.shape
+    uniform = torch.rand((count, height * width), generator=generator, device=density.device)
+    shared = uniform[:, conjugate_pairs((height, width), density.device)]
+    return shared.view(count, height, width) < density

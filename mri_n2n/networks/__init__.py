@@ -1,0 +1,1 @@
+"""Networks of the paper, and what a checkpoint stores to rebuild them."""

@@ -1,0 +1,63 @@
+"""What is stored of a trained network: its shape as JSON, its weights as safetensors, and the hash that binds the two."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from mri_n2n.durable import read_json, replacing, write_json
+from mri_n2n.errors import UsageError
+from mri_n2n.networks.unet import UNet
+
+
+@dataclass(frozen=True)
+class UNetSpec:
+    """The paper's U-Net for images of `in_channels`; `width` scales the whole network (48 in the paper)."""
+
+    in_channels: int = 1
+    out_channels: int = 1
+    width: int = 48
+    padding: float = -0.5
+
+    def build(self) -> nn.Module:
+        """A new network with random weights from torch's global generator."""
+        return UNet(self.in_channels, self.out_channels, width=self.width, padding=self.padding)
+
+
+def save_network(path: Path, network: nn.Module, spec: UNetSpec, **about: Any) -> None:
+    """Write the weights beside `path` (.json) as safetensors, then `path` itself.
+
+    The spec, `about`, the weights' name and SHA-256.
+
+        The weights' file carries their hash in its name, so the one rename of `path` exchanges both at once.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    content = save_tensors(weights)
+    digest = hashlib.sha256(content).hexdigest()
+    weights_path = path.with_name(f"{path.stem}-{digest[:12]}.safetensors")
+    with replacing(weights_path) as temporary:
+        temporary.write_bytes(content)
+    write_json(path, {"network": asdict(spec), "weights": weights_path.name, "sha256": digest, **about})
+    for older in path.parent.glob(f"{path.stem}-*.safetensors"):
+        if older != weights_path:
+            older.unlink(missing_ok=True)
+
+
+def load_network(path: Path) -> nn.Module:
+    """Rebuild the network that `path` (.json) describes, on the CPU, ready for inference."""
+    description = read_json(path, "network description")
+    try:
+        content = path.with_name(Path(description["weights"]).name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != description["sha256"]:
+            raise ValueError("the weights' SHA-256 differs")
+        network = UNetSpec(**description["network"]).build()
+        network.load_state_dict(load_tensors(content))
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path} or its weights are damaged or not of this program ({reason}). Train again.") from None
+    return network.eval()

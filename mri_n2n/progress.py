@@ -1,0 +1,29 @@
+"""Progress bars: redrawn on a terminal, an occasional line in a log file."""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def bar(items: Iterable[T], *, description: str, unit: str, total: int | None = None, initial: int = 0) -> "tqdm[T]":
+    """`items` with a progress bar on standard error; with `total`, an empty `items` and `update` it is moved by hand."""
+    on_terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        dynamic_ncols=on_terminal,
+        mininterval=0.2 if on_terminal else 15.0,
+        ascii=None if on_terminal else True,
+    )
+
+
+def say(line: str) -> None:
+    """Print a line for the person on standard error, above any progress bar."""
+    tqdm.write(line, file=sys.stderr)

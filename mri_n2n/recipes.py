@@ -1,0 +1,113 @@
+"""Recipes: everything that decides how a network comes out, as one frozen value."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Generic, Literal
+
+from mri_n2n.errors import UsageError
+from mri_n2n.networks.spec import UNetSpec
+from mri_n2n.task import HorvitzThompson, RepeatedScans, Targets, UndersampledPair, Undersampling, data_consistent
+from mri_n2n.training.losses import SquaredError
+from mri_n2n.training.schedules import RampedRate
+from mri_n2n.training.task import PairT, Task, TrainingPair, network_output
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How long and how fast to train. The defaults, with 300 epochs, are the published MRI configuration (§A.2)."""
+
+    steps: int
+    batch_size: int = 16
+    schedule: RampedRate = field(default_factory=RampedRate)
+    bf16: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise UsageError(f"steps and batch size must be at least 1, got {self.steps} and {self.batch_size}.")
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[PairT]):
+    """Network, task, optimisation and seed. Two runs of one recipe on one data set and machine end with the same bits."""
+
+    task: Task[PairT]
+    optimisation: Optimisation
+    network: UNetSpec = field(default_factory=UNetSpec)
+    seed: int = 0
+
+
+def undersampling_task(
+    *,
+    targets: Targets = "noisy",
+    loss: Literal["paper", "ht"] = "paper",
+    acceleration: float | None = None,
+    edge_probability: float | None = None,
+) -> Task[UndersampledPair]:
+    """The MRI task on simulated undersampling; without a sampling density the published p = 0.025 at the axis' end."""
+    if loss == "ht" and targets == "clean":
+        raise UsageError("the ht loss needs the target's samples: use it with noisy targets.")
+    if acceleration is None and edge_probability is None:
+        edge_probability = 0.025
+    corruption = Undersampling(acceleration, edge_probability, targets)
+    return Task(corruption, HorvitzThompson() if loss == "ht" else SquaredError(), data_consistent)
+
+
+def pairs_task() -> Task[TrainingPair]:
+    """The task on real pairs of noisy scans."""
+    return Task(RepeatedScans(), SquaredError(), network_output)
+
+
+Part = Callable[..., Any]
+MRI_PARTS: tuple[Part, ...] = (
+    Undersampling,
+    RepeatedScans,
+    SquaredError,
+    HorvitzThompson,
+    data_consistent,
+    network_output,
+)
+"""What an MRI recipe's task may be made of; other domains bring their own."""
+
+
+def described(value: Any) -> Any:
+    """A recipe, or any part of one, as JSON: dataclasses become objects that name their `kind`, functions their name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {
+            part.name: described(getattr(value, part.name)) for part in fields(value)
+        }
+    if inspect.isfunction(value):
+        return {"kind": value.__name__}
+    return value
+
+
+def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A description as flat text, for a table or a tracker: {"task.corruption.acceleration": "10", ...}."""
+    lines: dict[str, str] = {}
+    for name, value in description.items():
+        if isinstance(value, Mapping):
+            lines |= flat(value, f"{prefix}{name}.")
+        else:
+            lines[prefix + name] = str(value)
+    return lines
+
+
+def rebuilt(description: Any, parts: tuple[Part, ...] = MRI_PARTS) -> Recipe[Any]:
+    """The recipe that `described` gave this description for; `parts` are the domain's own classes and functions."""
+    known = {part.__name__: part for part in (*parts, Recipe, Task, Optimisation, RampedRate, UNetSpec)}
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        part = known[value["kind"]]
+        arguments = {name: build(argument) for name, argument in value.items() if name != "kind"}
+        return part if inspect.isfunction(part) else part(**arguments)
+
+    try:
+        recipe = build(description)
+        if not isinstance(recipe, Recipe):
+            raise ValueError("not a recipe")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the recipe cannot be read ({error!r}): it is damaged or of another version.") from None
+    return recipe

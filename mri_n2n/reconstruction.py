@@ -1,0 +1,146 @@
+"""Whole volumes through a trained network, slice by slice, back into files with the geometry they came with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
+from mri_n2n.durable import write_json, writing
+from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.kspace.fourier import to_kspace
+from mri_n2n.metrics import psnr
+from mri_n2n.progress import bar, say
+from mri_n2n.recipes import Recipe
+from mri_n2n.task import Undersampling, undersampled_pair
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import TrainingPair, moved, network_output
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What became of one volume. psnr (dB, mean over slices) is known only for simulated undersampling."""
+
+    source: Path
+    output: Path
+    psnr: float | None
+
+
+@dataclass(frozen=True)
+class Reconstructor:
+    """A trained network with the physics it was trained with.
+
+    simulate: undersample the fully sampled volume as in training, then reconstruct it, with the acquired frequencies
+    put back. Otherwise the volume is what the network sees: for a network trained on undersampling, an image from
+    density-compensated k-space, whose samples are not known, so that nothing can be put back.
+    """
+
+    network: nn.Module
+    recipe: Recipe[Any]
+    device: torch.device
+    simulate: bool = False
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.simulate and not isinstance(self.recipe.task.corruption, Undersampling):
+            raise UsageError(
+                "--simulate needs a run that was trained on undersampling; this one was trained on real pairs."
+            )
+
+    @property
+    def label(self) -> str:
+        """What the output says of itself, at most 79 characters."""
+        how = "SIMULATED undersampling, " if self.simulate else ""
+        return f"mri-n2n: {how}reconstructed by a network; not for diagnostic use"
+
+    @torch.inference_mode()
+    def __call__(self, volume: Volume) -> tuple[NDArray[np.float32], float | None]:
+        """Reconstruct every slice of the third axis; return the volume in its own intensity units, and the PSNR if known."""
+        network = self.network.to(self.device).eval()
+        offset = min(float(volume.array.min()), 0.0)
+        scale = float(volume.array.max()) - offset
+        output = np.empty_like(volume.array)
+        qualities = []
+        depth = volume.array.shape[2]
+        for start in range(0, depth, self.batch_size):
+            chosen = range(start, min(start + self.batch_size, depth))
+            slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
+            images = (slices - offset) / scale - 0.5
+            result = self._slices(network, images, [f"{volume.sha256}/{place}" for place in chosen]).cpu()
+            qualities.append(psnr(result, images))
+            output[:, :, chosen] = np.moveaxis(((result + 0.5) * scale + offset).numpy(), 0, -1)
+        if not np.isfinite(output).all():
+            raise UsageError("the network's output is not finite: its weights are damaged or do not fit this volume.")
+        return output, float(torch.cat(qualities).mean()) if self.simulate else None
+
+    def _slices(
+        self, network: nn.Module, images: Float[Tensor, "b h w"], identities: list[str]
+    ) -> Float[Tensor, "b h w"]:
+        corruption = self.recipe.task.corruption
+        if not self.simulate or not isinstance(corruption, Undersampling):
+            pair = TrainingPair(images[:, None], images[:, None])
+            return network_output(network, moved(pair, self.device))[:, 0]
+        generators = [RandomStreams(0).at(f"evaluation/{identity}", 0) for identity in identities]
+        measurement = corruption.measure_each(to_kspace(images), generators)
+        return self.recipe.task.predict(network, moved(undersampled_pair(measurement, images), self.device))[:, 0]
+
+
+def reconstruct_path(
+    reconstructor: Reconstructor, source: Path, output: Path, provenance: dict[str, Any], *, overwrite: bool = False
+) -> list[Reconstructed]:
+    """File to file, or every volume of a folder to the same place in another folder, one volume in memory at a time.
+
+    Beside each output lies a .json that says what made it. A bad volume in a folder is reported and the others are
+    still done; then the whole is a `UsageError`.
+    """
+    if source.is_dir():
+        jobs = [(path, output / path.relative_to(source)) for path in find_volumes(source)]
+        if output.resolve() == source.resolve():
+            raise UsageError("input and output are the same folder. Choose another output.")
+    else:
+        if not source.exists():
+            raise UsageError(f"no file {source}. Check the path.")
+        if output.is_dir():
+            output = output / source.name
+        if not suffix(output):
+            raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
+        jobs = [(source, output)]
+    taken = [target for _, target in jobs if target.exists()]
+    if taken and not overwrite:
+        raise UsageError(f"{taken[0]} exists. Choose another output or add --overwrite.")
+    with writing(output):
+        for _, target in jobs:
+            target.parent.mkdir(parents=True, exist_ok=True)
+    done, bad = [], []
+    for path, target in bar(jobs, description="reconstructing", unit="volume"):
+        try:
+            done.append(_reconstruct_file(reconstructor, path, target, provenance))
+        except BadVolume as error:
+            if len(jobs) == 1:
+                raise
+            bad.append(path)
+            say(f"skipped: {error}")
+    if bad:
+        raise UsageError(f"{len(bad)} of {len(jobs)} volumes could not be read (named above); the others are done.")
+    return done
+
+
+def _reconstruct_file(
+    reconstructor: Reconstructor, source: Path, target: Path, provenance: dict[str, Any]
+) -> Reconstructed:
+    volume = read_volume(source)
+    array, quality = reconstructor(volume)
+    write_volume(target, array, volume, reconstructor.label)
+    about = {
+        "label": reconstructor.label,
+        "simulated": reconstructor.simulate,
+        "source_sha256": volume.sha256,
+        "psnr": quality,
+    }
+    write_json(target.with_name(target.name[: -len(suffix(target))] + ".json"), about | provenance)
+    return Reconstructed(source, target, quality)

@@ -1,0 +1,64 @@
+"""The report of a run: scores, tables and pictures in a folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri_n2n import environment
+from mri_n2n.baselines import TotalVariation
+from mri_n2n.data.slices import PreparedData
+from mri_n2n.drawing import draw_examples, draw_scores
+from mri_n2n.durable import claim_directory
+from mri_n2n.evaluation import (
+    Method,
+    Score,
+    evaluable,
+    evaluate,
+    label_for,
+    methods_for,
+    pair_at,
+    validation_places,
+    write_scores,
+)
+from mri_n2n.recipes import Recipe, described
+from mri_n2n.run_directory import Run
+from mri_n2n.training.task import moved
+
+EXAMPLES = 3
+
+
+def report_scores(
+    run: Run, data: PreparedData, folder: Path, device: torch.device, *, classical: bool = True, overwrite: bool = False
+) -> list[Score]:
+    """Score `run` on the validation subjects of `data` and write tables and pictures into `folder`."""
+    network = run.network().to(device)
+    methods = methods_for(run.recipe, network, classical=TotalVariation() if classical else None)
+    claim_directory(folder, overwrite=overwrite)
+    scores = evaluate(data, evaluable(run.recipe), methods, device)
+    about = {
+        "label": label_for(run.recipe),
+        "trained_on": run.data["fingerprint"],
+        "evaluated_on": data.manifest.fingerprint,
+        "recipe": described(run.recipe),
+        "environment": environment.description(device),
+        **run.provenance(),
+    }
+    write_scores(folder, scores, about)
+    draw_scores(folder / "scores.png", scores, label_for(run.recipe))
+    draw_slices(folder / "examples.png", data, run.recipe, methods, device)
+    return scores
+
+
+@torch.inference_mode()
+def draw_slices(
+    path: Path, data: PreparedData, recipe: Recipe[Any], methods: Mapping[str, Method], device: torch.device
+) -> None:
+    """Draw a few validation slices, always the same: every reconstruction, the reference, the error, their spectra."""
+    places = validation_places(data, EXAMPLES)
+    pair = moved(pair_at(data, evaluable(recipe), places), device)
+    images = {name: method(pair).cpu().numpy() for name, method in methods.items()}
+    images["reference"] = pair.target[:, 0].cpu().numpy()
+    examples = [{name: stack[index] for name, stack in images.items()} for index in range(len(places))]
+    draw_examples(path, examples, label_for(recipe), errors_of=list(methods)[-1])

@@ -1,0 +1,235 @@
+"""Runs: the one place where recipe, data, device, disk and tracker are wired together."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mri_n2n import environment
+from mri_n2n.data.slices import PreparedData, as_images
+from mri_n2n.errors import UsageError
+from mri_n2n.evaluation import evaluable, evaluate, methods_for, summarised, validation_places
+from mri_n2n.networks.spec import save_network
+from mri_n2n.progress import bar, say
+from mri_n2n.recipes import Optimisation, described
+from mri_n2n.report import draw_slices
+from mri_n2n.run_directory import Journal, Run
+from mri_n2n.tracking import Mirror
+from mri_n2n.training.batches import batch_rows
+from mri_n2n.training.checkpoint import load_state, save_state
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import Batch
+from mri_n2n.training.trainer import NonFiniteLoss, Request, TrainingPlan, TrainState, adam, train
+
+LOG_EVERY = 10
+EVALUATIONS = 10
+MONITORED = 32  # validation slices scored while training; `evaluate` scores all
+PATIENCE = 60.0  # seconds that the end of a run waits for MLflow
+FORECAST_STEPS = 4  # steps timed before the forecast
+UNHURRIED = 3600.0  # seconds above which a person on a CPU is told of a shorter run
+
+
+def run_training(
+    run: Run,
+    data: PreparedData,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    track: bool = True,
+) -> bool:
+    """Train `run` to its end, or until SIGINT or SIGTERM; return whether it ended.
+
+    Writes metrics.jsonl, examples/, training-state.pt (at least every `save_seconds`, so that a killed run loses no
+    more) and the network. With `resume` it goes on from the training state, with the bits that an uninterrupted run
+    would have had on the same CPU.
+    """
+    run.check_data(data)
+    recipe, optimisation = run.recipe, run.recipe.optimisation
+    torch.manual_seed(recipe.seed)
+    network = recipe.network.build().to(device)
+    state = TrainState(network, adam(network))
+    journal = Journal(run.directory / "metrics.jsonl")
+    if resume:
+        journal.cut(load_state(run.state_path, state, device)["metric_bytes"])
+    if state.step >= optimisation.steps:
+        say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
+        return True
+    if optimisation.compile:
+        network.compile()
+    plan = TrainingPlan(
+        recipe.task,
+        batch_loader(data, device, optimisation.batch_size, recipe.seed),
+        optimisation.steps,
+        optimisation.schedule,
+        RandomStreams(recipe.seed, device),
+        bf16=optimisation.bf16,
+        log_every=min(LOG_EVERY, max(1, optimisation.steps // EVALUATIONS)),
+        evaluate_every=max(1, optimisation.steps // EVALUATIONS),
+    )
+    tracker = Mirror(run.directory, run.parameters(), run.name) if track else None
+    status = "FAILED"
+    try:
+        with _stop_signals() as stop:
+            ended = _train(run, data, state, plan, journal, tracker, stop, save_seconds)
+        status = "FINISHED" if ended else "KILLED"
+    except NonFiniteLoss as error:
+        good = f"The last good checkpoint is {run.state_path}." if run.state_path.exists() else "No checkpoint yet."
+        raise UsageError(f"{error}. {good} Try a lower --learning-rate or --precision fp32.") from None
+    finally:
+        if tracker:
+            trouble = tracker.close(status, PATIENCE)
+            if trouble:
+                say(f"{trouble} The local record is complete. Upload it later: mri-n2n upload {run.directory}")
+    return ended
+
+
+def _train(
+    run: Run,
+    data: PreparedData,
+    state: TrainState,
+    plan: TrainingPlan[Any],
+    journal: Journal,
+    tracker: Mirror | None,
+    stop: threading.Event,
+    save_seconds: float,
+) -> bool:
+    device, batch_size = plan.streams.device, run.recipe.optimisation.batch_size
+    monitor = Monitor(run, data, state.network, device)
+    saved = recorded = time.monotonic()
+    first = state.step
+    began = 0.0
+    progress: tqdm[None] = bar((), total=plan.steps, initial=first, description="training", unit="step")
+
+    def record(step: int, losses: list[float]) -> None:
+        nonlocal recorded
+        now = time.monotonic()
+        loss, speed = sum(losses) / len(losses), len(losses) * batch_size / (now - recorded)
+        recorded = now
+        journal.write(step, {"loss": loss, "images_per_second": speed, **environment.load(device)})
+        progress.set_postfix_str(f"loss {loss:.5f}, PSNR {monitor.latest}, {speed:.1f} images/s")
+
+    def assess(step: int) -> None:
+        nonlocal recorded
+        began_assessing = time.monotonic()
+        journal.write(step, monitor.assess(step, plan))
+        recorded += time.monotonic() - began_assessing  # speed is training's alone
+
+    def save() -> None:
+        nonlocal saved
+        save_state(run.state_path, state, metric_bytes=journal.size())
+        save_network(run.network_path, state.network, run.recipe.network, recipe=described(run.recipe), step=state.step)
+        saved = time.monotonic()
+        if tracker:
+            tracker.update(journal.size())
+
+    def poll(step: int) -> Request:
+        nonlocal began
+        progress.update(1)
+        if step == first + 1:
+            began = time.monotonic()  # the first step warms up
+        elif step == first + FORECAST_STEPS + 1:
+            _forecast((time.monotonic() - began) / FORECAST_STEPS, plan.steps - step, device, run.recipe.optimisation)
+        if stop.is_set():
+            return Request.STOP
+        return Request.SAVE if time.monotonic() - saved >= save_seconds else Request.GO_ON
+
+    with progress:
+        return train(state, plan, record=record, evaluate=assess, save=save, poll=poll)
+
+
+class Monitor:
+    """Scores some validation slices while training, and draws a few of them: always the same ones."""
+
+    def __init__(self, run: Run, data: PreparedData, network: nn.Module, device: torch.device) -> None:
+        self.run = run
+        self.network = network
+        self.latest = "not measured"
+        self._methods = methods_for(run.recipe, network)
+        self._data = data
+        self._places = validation_places(data, MONITORED)
+        self._device = device
+
+    def assess(self, step: int, plan: TrainingPlan[Any]) -> dict[str, float]:
+        """Score the network; draw the examples at the beginning, halfway and at the end."""
+        scores = evaluate(
+            self._data, evaluable(self.run.recipe), self._methods, self._device, places=self._places, quiet=True
+        )
+        means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
+        self.latest = f"{list(means.values())[-1]:.2f} dB"
+        if (step // plan.evaluate_every) % (EVALUATIONS // 2) == 0 or step == plan.steps:
+            path = self.run.directory / "examples" / f"step-{step:06d}.png"
+            draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
+        return {f"validation/psnr/{method}": value for method, value in means.items()}
+
+
+def batch_loader(data: PreparedData, device: torch.device, batch_size: int, seed: int) -> Callable[[int], Batch]:
+    """A function from step to batch.
+
+    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else rows are
+    read from disk.
+    """
+    rows = torch.tensor(data.rows("train"))
+    stored = None
+    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
+        stored = data.resident("train").to(device)
+
+    def load(step: int) -> Batch:
+        chosen = batch_rows(step, batch_size, len(rows), seed)
+        if stored is not None:
+            images = as_images(stored[chosen.to(device)], data.manifest.bits)
+        else:
+            images = data.images(rows[chosen].tolist()).to(device, non_blocking=True)
+        return Batch(images, rows[chosen])
+
+    return load
+
+
+def _forecast(seconds_per_step: float, steps_left: int, device: torch.device, optimisation: Optimisation) -> None:
+    """Say how long the rest takes, and on a CPU what to ask for instead if it is long."""
+    left = seconds_per_step * steps_left
+    say(f"{steps_left} steps left at {seconds_per_step:.2f} s each: about {spoken(left)}.")
+    if device.type == "cpu" and left > UNHURRIED:
+        share = min(1.0, 4 / optimisation.batch_size)
+        steps = max(1, int(UNHURRIED / (seconds_per_step * share)))
+        batch = max(1, round(optimisation.batch_size * share))
+        say(f"On this CPU an hour is enough for --steps {steps} --batch-size {batch}; the full length wants a GPU.")
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people: 40 s, 12 min, 3.5 h, 20 days."""
+    for unit, size, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < below:
+            return f"{seconds / size:.{0 if unit != 'h' else 1}f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal acts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, frame: FrameType | None) -> None:
+        del frame
+        stop.set()
+        signal.signal(number, earlier[signal.Signals(number)])
+        say("stopping: saving after this step.")
+
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in earlier:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,192 @@
+"""The MRI task: what is drawn, how the network is used and how it is scored (§3.4)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Generator, Tensor, nn
+
+from mri_n2n.errors import UsageError
+from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, replace_acquired
+from mri_n2n.kspace.fourier import to_image, to_kspace, translated
+from mri_n2n.kspace.sampling import (
+    Grid,
+    decay_for_acceleration,
+    decay_for_edge,
+    draw_mask,
+    exponential_density,
+)
+from mri_n2n.training.task import Batch, TrainingPair
+
+Targets = Literal["noisy", "clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class UndersampledPair(TrainingPair):
+    """A training pair with the k-space behind it. `target_measurement` is None for clean targets."""
+
+    measurement: Measurement
+    target_measurement: Measurement | None = None
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """Simulated random Cartesian undersampling of magnitude images.
+
+        Exactly one of `acceleration` (the share 1/acceleration is kept on the grid at hand) and `edge_probability`
+    (p at the end of the axis; the paper's 0.025) sets the density p(k) = exp(-λ|k|). `translation` is the largest
+    circular move as a share of the grid (±64 of 256 pixels in the published run). `odd_grid` crops even sizes by
+    one (256 → 255, as published), which avoids the self-conjugate Nyquist frequencies.
+    """
+
+    acceleration: float | None = None
+    edge_probability: float | None = 0.025
+    targets: Targets = "noisy"
+    translation: float = 0.25
+    odd_grid: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.acceleration is None) == (self.edge_probability is None):
+            raise UsageError("give either an acceleration or an edge probability, not both and not neither.")
+        self.decay((256, 256))
+
+    def decay(self, grid: Grid) -> float:
+        """λ on `grid`."""
+        if self.acceleration is not None:
+            return decay_for_acceleration(grid, self.acceleration)
+        assert self.edge_probability is not None
+        return decay_for_edge(grid, self.edge_probability)
+
+    def density(self, grid: Grid) -> Float[Tensor, "h w"]:
+        """p(k) on `grid`, unshifted."""
+        return exponential_density(grid, self.decay(grid))
+
+    def cropped(self, images: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h2 w2"]:
+        """The images on the grid that is trained and evaluated on."""
+        if not self.odd_grid:
+            return images
+        height, width = images.shape[-2:]
+        return images[..., : height - (height + 1) % 2, : width - (width + 1) % 2]
+
+    def measure(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Measurement:
+        """Acquire each of a batch of k-spaces `[b h w]` under an independent mask."""
+        height, width = kspace.shape[-2:]
+        density = self.density((height, width)).to(kspace.device)
+        return acquire(kspace, draw_mask(density, len(kspace), generator), density)
+
+    def measure_each(self, kspace: Complex[Tensor, "b h w"], generators: Sequence[Generator]) -> Measurement:
+        """Acquire each k-space under the mask of its own generator, so that the mask belongs to the image."""
+        height, width = kspace.shape[-2:]
+        density = self.density((height, width))
+        masks = torch.cat([draw_mask(density, 1, generator) for generator in generators])
+        return acquire(kspace, masks, density)
+
+    def __call__(self, batch: Batch, generator: Generator) -> UndersampledPair:
+        """Move each image at random, measure it twice (once for clean targets), and reconstruct both measurements naively."""
+        kspace = to_kspace(self.cropped(batch.images[:, 0]))
+        if self.translation > 0:
+            kspace = translated(kspace, self._shifts(kspace, generator))
+        measurement = self.measure(kspace, generator)
+        pair = undersampled_pair(measurement, reference=to_image(kspace))
+        if self.targets == "clean":
+            return pair
+        second = self.measure(kspace, generator)
+        return replace(pair, target=density_compensated_adjoint(second)[:, None], target_measurement=second)
+
+    def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> UndersampledPair:
+        """Measure each image once, under the mask of its own generator, unmoved; the image itself is the target."""
+        references = self.cropped(images[:, 0])
+        return undersampled_pair(self.measure_each(to_kspace(references), generators), references)
+
+    def _shifts(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Float[Tensor, "b 2"]:
+        size = torch.tensor(kspace.shape[-2:], device=kspace.device)
+        furthest = torch.floor(self.translation * size)
+        uniform = torch.rand((len(kspace), 2), generator=generator, device=kspace.device)
+        return torch.floor(uniform * (2 * furthest + 1)) - furthest
+
+
+def undersampled_pair(measurement: Measurement, reference: Float[Tensor, "b h w"]) -> UndersampledPair:
+    """The pair for a measurement: its density-compensated image as input, the reference as target."""
+    return UndersampledPair(density_compensated_adjoint(measurement)[:, None], reference[:, None], measurement)
+
+
+def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b 1 h w"]:
+    """R f(x̂): the network's image with the acquired frequencies put back. The same in the loss and in inference."""
+    output = network(pair.input).float()
+    with torch.autocast(output.device.type, enabled=False):
+        return replace_acquired(output[:, 0], pair.measurement)[:, None]
+
+
+@dataclass(frozen=True)
+class HorvitzThompson:
+    """The supervised loss, estimated from the target's samples alone.
+
+    E over M₂ of (M₂/p)|F f − k|² is |F f − k|², off the input's mask.
+
+        Same expected gradient as the paper's loss with much less variance, since the weights multiply the (small)
+    error and not the data. Weights 1/p above `cap` are cut, which biases the loss at frequencies with p < 1/cap
+    (see `lost_weight`).
+    """
+
+    cap: float = 100.0
+
+    def __call__(
+        self, prediction: Float[Tensor, "b 1 h w"], pair: UndersampledPair, *, progress: float
+    ) -> Float[Tensor, " b"]:
+        del progress
+        target = pair.target_measurement
+        if target is None:
+            raise UsageError("the ht loss needs the target's samples: use it with --targets noisy.")
+        counted = target.mask & ~pair.measurement.mask
+        weight = torch.where(counted, (1 / target.density).clamp(max=self.cap), 0)
+        error = to_kspace(prediction[:, 0]) - target.samples
+        return (weight * (error.real.square() + error.imag.square())).mean(dim=(1, 2))
+
+    def lost_weight(self, density: Float[Tensor, "h w"]) -> float:
+        """The bias of the cap.
+
+        The share of the frequencies' total weight in the expected loss that it removes, in [0, 1].
+        """
+        return float((1 - (self.cap * density).clamp(max=1)).mean())
+
+
+@dataclass(frozen=True)
+class RepeatedScans:
+    """Real pairs.
+
+    Two noisy acquisitions of one head, no simulation. Either side is input or target, at random per image.
+
+        `translation` moves both sides together, circularly, by whole pixels, up to this share of the grid.
+    """
+
+    translation: float = 0.25
+
+    def __call__(self, batch: Batch, generator: Generator) -> TrainingPair:
+        """Pick the sides and the moves."""
+        images = batch.images
+        if images.shape[1] != 2:
+            raise UsageError("real pairs need data made by `mri-n2n prepare pairs`; this data has one image per slice.")
+        count, _, height, width = images.shape
+        uniform = torch.rand((count, 3), generator=generator, device=images.device)
+        swap = uniform[:, 0] < 0.5
+        sides = torch.where(swap[:, None, None, None], images.flip(1), images)
+        moves = [_circular(uniform[:, 1 + axis], size, self.translation) for axis, size in enumerate((height, width))]
+        rows = moves[0][:, :, None].expand(count, height, width)
+        columns = moves[1][:, None, :].expand(count, height, width)
+        which = torch.arange(count, device=images.device)[:, None, None]
+        moved = sides[which, :, rows, columns]  # [b h w s]: advanced indices split by a slice come first
+        return TrainingPair(moved[..., :1].movedim(-1, 1), moved[..., 1:].movedim(-1, 1))
+
+    def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> TrainingPair:
+        """The first scan as input, the second as target, unmoved."""
+        del generators  # nothing is drawn
+        return TrainingPair(images[:, :1], images[:, 1:])
+
+
+def _circular(uniform: Float[Tensor, " b"], size: int, translation: float) -> Tensor:
+    furthest = math.floor(translation * size)
+    shift = torch.floor(uniform * (2 * furthest + 1)).long() - furthest
+    return (torch.arange(size, device=uniform.device)[None, :] - shift[:, None]) % size

@@ -1,0 +1,198 @@
+"""Mirrors run directories to MLflow.
+
+The run directory is the record; MLflow is a copy that can be made again at any time.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault(
+    "MLFLOW_DISABLE_TELEMETRY", "true"
+)  # hospitals are offline; only this exact value, before the import, works
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror tries again itself, later
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+from mri_n2n.durable import read_json, write_json
+from mri_n2n.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+EXPERIMENT = "mri-n2n"
+STATE = "tracking.json"
+METRICS = "metrics.jsonl"
+SUMMARY = Path("evaluation/summary.json")
+BATCH = 900  # MLflow takes at most 1,000 metrics per call
+
+
+@dataclass
+class MirrorState:
+    """How much of a run directory MLflow has: bytes of metrics.jsonl, and each artefact by its hash."""
+
+    uri: str
+    run_id: str
+    metric_bytes: int = 0
+    artefacts: dict[str, str] = field(default_factory=dict)
+    status: str = "RUNNING"
+
+
+def tracking_uri() -> str:
+    """Where runs go.
+
+    MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int | None, status: str) -> str:
+    """Bring MLflow's copy of a run up to date and return the run's identifier.
+
+        Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
+    changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). Raises `UsageError` where MLflow does not
+    answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    uri = tracking_uri()
+    try:
+        state = _known(directory, uri) or _create(directory, uri, parameters, name)
+        _send(directory, state, upto, status)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UsageError(f"MLflow at {uri} does not answer ({reason}).") from error
+    return state.run_id
+
+
+def _known(directory: Path, uri: str) -> MirrorState | None:
+    if not (directory / STATE).exists():
+        return None
+    state = MirrorState(**read_json(directory / STATE, "tracking state"))
+    asked = "MLFLOW_TRACKING_URI" in os.environ
+    return None if asked and state.uri != uri else state
+
+
+def _create(directory: Path, uri: str, parameters: Mapping[str, str], name: str) -> MirrorState:
+    from mlflow import MlflowClient
+    from mlflow.entities import Param
+
+    client = MlflowClient(uri)
+    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(title)
+    identifier = experiment.experiment_id if experiment else client.create_experiment(title)
+    run = client.create_run(identifier, run_name=name)
+    state = MirrorState(uri, run.info.run_id)
+    write_json(directory / STATE, asdict(state))
+    items = [Param(key, value) for key, value in parameters.items()]
+    for start in range(0, len(items), 100):
+        client.log_batch(run.info.run_id, params=items[start : start + 100])
+    return state
+
+
+def _send(directory: Path, state: MirrorState, upto: int | None, status: str) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    client = MlflowClient(state.uri)
+    content = _metric_bytes(directory)[: upto if upto is not None else None]
+    fresh = content[state.metric_bytes :]
+    points = []
+    for line in fresh.splitlines():
+        entry = json.loads(line)
+        when, step = entry.pop("time"), entry.pop("step")
+        points += [Metric(key, value, when, step) for key, value in entry.items()]
+    for path in _artefacts(directory):
+        relative = path.relative_to(directory)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if state.artefacts.get(str(relative)) != digest:
+            folder = None if relative.parent == Path() else str(relative.parent)
+            client.log_artifact(state.run_id, str(path), folder)
+            state.artefacts[str(relative)] = digest
+            if relative == SUMMARY:
+                points += _evaluation_points(path)
+    for start in range(0, len(points), BATCH):
+        client.log_batch(state.run_id, metrics=points[start : start + BATCH])
+    state.metric_bytes += len(fresh)
+    if status == "RUNNING" != state.status:
+        client.update_run(state.run_id, status)
+    elif status != state.status:
+        client.set_terminated(state.run_id, status)
+    state.status = status
+    write_json(directory / STATE, asdict(state))
+
+
+def _evaluation_points(path: Path) -> list["Metric"]:
+    """The means of an evaluation as MLflow metrics: evaluation/<method>/<metric>."""
+    from mlflow.entities import Metric
+
+    when = int(path.stat().st_mtime * 1000)
+    methods = read_json(path, "evaluation summary")["methods"]
+    return [
+        Metric(f"evaluation/{method}/{metric}", value["mean"], when, 0)
+        for method, metrics in methods.items()
+        for metric, value in metrics.items()
+    ]
+
+
+def _metric_bytes(directory: Path) -> bytes:
+    path = directory / METRICS
+    return path.read_bytes() if path.exists() else b""
+
+
+def _artefacts(directory: Path) -> list[Path]:
+    found = [*directory.glob("network*"), *directory.glob("examples/*.png"), *directory.glob("evaluation/*")]
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+class Mirror:
+    """Mirrors one run from a thread of its own, so that a slow or silent MLflow never holds up training."""
+
+    def __init__(self, directory: Path, parameters: Mapping[str, str], name: str) -> None:
+        self.directory = directory
+        self.parameters = parameters
+        self.name = name
+        self.trouble: str | None = None
+        self._durable = 0
+        self._wanted: str | None = None
+        self._change = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="mlflow mirror", daemon=True)
+        self._thread.start()
+
+    def update(self, upto: int) -> None:
+        """Ask for the metrics up to byte `upto` and the artefacts that are there to be sent soon."""
+        with self._change:
+            self._durable, self._wanted = upto, "RUNNING"
+            self._change.notify()
+
+    def close(self, status: str, timeout: float) -> str | None:
+        """Send the run's final status, wait at most `timeout` seconds, and return what went wrong, None if all is there."""
+        with self._change:
+            self._wanted, self._closing = status, True
+            self._change.notify()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return f"MLflow at {tracking_uri()} did not answer within {timeout:.0f} s."
+        return self.trouble
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._wanted is not None or self._closing)
+                if self._wanted is None:
+                    return
+                upto, status, self._wanted = self._durable, self._wanted, None
+            try:
+                mirror(self.directory, parameters=self.parameters, name=self.name, upto=upto, status=status)
+                self.trouble = None
+            except UsageError as error:
+                self.trouble = str(error)

@@ -1,0 +1,48 @@
+"""The training state on disk: everything needed to go on as if nothing had happened."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri_n2n.durable import replacing
+from mri_n2n.errors import UsageError
+from mri_n2n.training.trainer import TrainState
+
+FORMAT = "mri-n2n training state 1"
+
+
+def save_state(path: Path, state: TrainState, **also: int) -> None:
+    """Replace the checkpoint at `path` by `state`, atomically, with the integers in `also`."""
+    content = {
+        "format": FORMAT,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "pending": state.pending,
+        "also": also,
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(path: Path, state: TrainState, device: torch.device) -> dict[str, int]:
+    """Fill `state` from the checkpoint at `path` and return the integers saved with it.
+
+    The file is read with `weights_only=True`: a pickle payload is refused, never run.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        state.network.load_state_dict(content["network"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = int(content["step"])
+        state.pending = list(content["pending"])
+        return {name: int(value) for name, value in content["also"].items()}
+    except FileNotFoundError:
+        raise UsageError(f"no checkpoint at {path}: the run stopped before its first one. Start it again.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path} is damaged or not a checkpoint of this program ({reason}). Train again.") from None

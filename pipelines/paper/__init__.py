@@ -1,0 +1,1 @@
+"""One small declarative file per table and figure of the paper."""
