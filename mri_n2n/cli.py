@@ -144,7 +144,9 @@ def train_command(
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Of weights, order, masks and moves.")] = 0,
     device: Device = "auto",
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network; the physics is always fp32.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="Of the network; the physics is always fp32.")
+    ] = "fp32",
     compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
     run_name: Annotated[
         str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")

@@ -189,9 +189,9 @@ def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
 
 def table(scores: Sequence[Score]) -> str:
     """The summary as text: one line per method, 95 % intervals in brackets."""
-    lines = [f"{'':24}{'PSNR dB [95 %]':26}{'SSIM':10}NMSE"]
+    lines = [f"{'':26}{'PSNR dB [95 %]':26}{'SSIM':10}NMSE"]
     for method, metrics in summarised(scores).items():
-        lines.append(f"{method:24}{metrics['psnr']!s:26}{metrics['ssim'].mean:<10.4f}{metrics['nmse'].mean:.4f}")
+        lines.append(f"{method:26}{metrics['psnr']!s:26}{metrics['ssim'].mean:<10.4f}{metrics['nmse'].mean:.4f}")
     return "\n".join(lines)
 
 

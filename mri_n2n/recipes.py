@@ -59,6 +59,14 @@ def pairs_task() -> Task[TrainingPair]:
     return Task(RepeatedScans(), SquaredError(), network_output)
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """The recipes behind one table or figure: for every arm (what is compared) one recipe per seed."""
+
+    name: str
+    arms: Mapping[str, tuple[Recipe[Any], ...]]
+
+
 Part = Callable[..., Any]
 MRI_PARTS: tuple[Part, ...] = (
     Undersampling,

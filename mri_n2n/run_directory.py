@@ -18,6 +18,7 @@ from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import Recipe, described, flat, rebuilt
 
 FORMAT = "mri-n2n run 1"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Run:
         description = read_json(self.network_path, "network description")
         weights, step = description.get("sha256"), description.get("step")
         return {"run": self.name, "weights_sha256": weights, "step": step, "mri-n2n": __version__}
+
+    def training_seconds(self) -> float:
+        """Time spent training so far, without evaluations, over all resumptions."""
+        lines = (self.directory / METRICS).read_text(encoding="utf-8").splitlines()
+        return sum(float(json.loads(line).get("seconds", 0.0)) for line in lines)
 
     def check_data(self, data: PreparedData) -> None:
         """Raise unless `data` is what the run was begun with."""
@@ -142,5 +148,5 @@ class Journal:
         """Forget what was written after the first `size` bytes: a resumed run will write it again."""
         if self.size() < size:
             raise UsageError(f"{self.path} is shorter than its checkpoint says: it was changed. Start a new run.")
-        with writing(self.path), self.path.open("r+b") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.truncate(size)

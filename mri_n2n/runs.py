@@ -20,7 +20,7 @@ from mri_n2n.networks.spec import save_network
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Optimisation, described
 from mri_n2n.report import draw_slices
-from mri_n2n.run_directory import Journal, Run
+from mri_n2n.run_directory import METRICS, Journal, Run
 from mri_n2n.tracking import Mirror
 from mri_n2n.training.batches import batch_rows
 from mri_n2n.training.checkpoint import load_state, save_state
@@ -56,9 +56,8 @@ def run_training(
     torch.manual_seed(recipe.seed)
     network = recipe.network.build().to(device)
     state = TrainState(network, adam(network))
-    journal = Journal(run.directory / "metrics.jsonl")
-    if resume:
-        journal.cut(load_state(run.state_path, state, device)["metric_bytes"])
+    journal = Journal(run.directory / METRICS)
+    journal.cut(load_state(run.state_path, state, device)["metric_bytes"] if resume else 0)
     if state.step >= optimisation.steps:
         say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
         return True
@@ -111,9 +110,9 @@ def _train(
     def record(step: int, losses: list[float]) -> None:
         nonlocal recorded
         now = time.monotonic()
-        loss, speed = sum(losses) / len(losses), len(losses) * batch_size / (now - recorded)
-        recorded = now
-        journal.write(step, {"loss": loss, "images_per_second": speed, **environment.load(device)})
+        seconds, recorded = now - recorded, now
+        loss, speed = sum(losses) / len(losses), len(losses) * batch_size / seconds
+        journal.write(step, {"loss": loss, "images_per_second": speed, "seconds": seconds, **environment.load(device)})
         progress.set_postfix_str(f"loss {loss:.5f}, PSNR {monitor.latest}, {speed:.1f} images/s")
 
     def assess(step: int) -> None:

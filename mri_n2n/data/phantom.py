@@ -26,7 +26,7 @@ def draw_head(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[
     lean, nod = rng.uniform(-0.08, 0.08, 2)
     x, y, z = axes[0] + lean * axes[1], axes[1] + nod * axes[2], axes[2]
     wide, long, tall = rng.uniform(0.68, 0.76), rng.uniform(0.82, 0.9), rng.uniform(0.8, 0.88)
-    bumps = 0.05 * _smooth(shape, 12, rng)
+    bumps = 0.02 * _smooth(shape, 14, rng)
     radius = np.sqrt((x / wide) ** 2 + (y / long) ** 2 + (z / tall) ** 2).astype(np.float32) + bumps
     folds = _smooth(shape, 2.2, rng)  # sulci: where this field is high, fluid reaches inwards
     cortex = 0.80 - 0.05 * np.clip(folds, 0, 2.5)
@@ -48,7 +48,7 @@ def draw_head(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[
         for name, centre, size in (
             ("fluid", (0.10 * side, 0.05, 0.10), (0.055 * swing, 0.30 * swing, 0.12)),  # lateral ventricle
             ("grey", (0.20 * side, 0.08, 0.00), (0.09, 0.16, 0.12)),  # deep nuclei
-            ("fluid", (0.30 * side, 0.74, -0.30), (0.13, 0.13, 0.13)),  # eye
+            ("fluid", (0.26 * side, 0.62 * long / 0.86, -0.30), (0.11, 0.11, 0.11)),  # eye
         ):
             near = sum(((axis - c) / s) ** 2 for axis, c, s in zip((x, y, z), centre, size, strict=True))
             head[near < 1] = level[name]

@@ -1,0 +1,163 @@
+"""Running an experiment: every arm trained and scored, one table with intervals, one picture. Interrupted, it goes on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri_n2n import environment
+from mri_n2n.baselines import TotalVariation
+from mri_n2n.data.slices import PreparedData
+from mri_n2n.drawing import draw_scores
+from mri_n2n.durable import write_text
+from mri_n2n.errors import UsageError
+from mri_n2n.evaluation import (
+    CONSISTENT,
+    INPUT,
+    PLAIN,
+    ZERO_FILLED,
+    Estimate,
+    Method,
+    Score,
+    difference,
+    evaluable,
+    evaluate,
+    label_for,
+    methods_for,
+    summarised,
+    write_scores,
+)
+from mri_n2n.progress import say
+from mri_n2n.recipes import Experiment, Recipe, described
+from mri_n2n.report import draw_slices
+from mri_n2n.run_directory import Run, create_run, open_run
+from mri_n2n.runs import run_training, spoken
+
+PLAINLY = ", no replacement"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment found: the scores of all methods, the table and where everything lies."""
+
+    scores: list[Score]
+    table: str
+    directory: Path
+
+
+def run_experiment(
+    experiment: Experiment, data_path: Path, data: PreparedData, directory: Path, device: torch.device
+) -> Outcome | None:
+    """Train what is not yet trained, score all arms on the same masks, and write tables and pictures into `directory`.
+
+    Returns None if a signal stopped a training: the same call then goes on with it.
+    """
+    runs: dict[str, Run] = {}
+    for arm, recipes in experiment.arms.items():
+        for recipe in recipes:
+            title = arm if len(recipes) == 1 else f"{arm}, seed {recipe.seed}"
+            run = _trained(recipe, directory / title.replace(", ", "-").replace(" ", "-"), data_path, data, device)
+            if run is None:
+                return None
+            runs[title] = run
+    first = next(iter(runs.values()))
+    methods = _compared(runs, device)
+    scores = evaluate(data, evaluable(first.recipe), methods, device)
+    differences = _differences(list(runs), scores)
+    label = label_for(first.recipe)
+    about = {
+        "label": label,
+        "experiment": experiment.name,
+        "evaluated_on": data.manifest.fingerprint,
+        "differences": {name: asdict(value) for name, value in differences.items()},
+        "training_seconds": {title: run.training_seconds() for title, run in runs.items()},
+        "environment": environment.description(device),
+    }
+    write_scores(directory, scores, about)
+    table = _table(experiment, runs, scores, differences, label)
+    write_text(directory / "results.md", table)
+    draw_scores(directory / "scores.png", scores, label)
+    shown = {name: method for name, method in methods.items() if name == INPUT or name in runs}
+    draw_slices(directory / f"{experiment.name}.png", data, first.recipe, shown, device)
+    return Outcome(scores, table, directory)
+
+
+def _trained(recipe: Recipe[Any], directory: Path, path: Path, data: PreparedData, device: torch.device) -> Run | None:
+    """The finished run of `recipe` in `directory`: begun, gone on with, or found done."""
+    begun = (directory / "run.json").exists()
+    run = open_run(directory) if begun else create_run(directory, recipe, path, data, device)
+    if described(run.recipe) != described(recipe):
+        raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
+    say(f"{directory.name}:")
+    return run if run_training(run, data, device, resume=run.state_path.exists()) else None
+
+
+def _compared(runs: Mapping[str, Run], device: torch.device) -> dict[str, Method]:
+    """The naive and classical reconstructions, and every network with and without replacement."""
+    methods: dict[str, Method] = {}
+    for title, run in runs.items():
+        own = methods_for(run.recipe, run.network().to(device), classical=TotalVariation())
+        methods |= {
+            name: method for name, method in own.items() if name not in (PLAIN, CONSISTENT) and name not in methods
+        }
+        methods[title + PLAINLY] = own[PLAIN]
+        methods[title] = own[CONSISTENT]
+    return methods
+
+
+def _differences(titles: Sequence[str], scores: Sequence[Score]) -> dict[str, Estimate]:
+    """PSNR differences, slice by slice: every network against the better zero-filled image, the first arm and itself unreplaced."""
+    means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
+    naive = max((INPUT, ZERO_FILLED), key=lambda name: means[name])
+    found = {f"{title} − {naive}": difference(scores, title, scores, naive) for title in titles}
+    found |= {f"{titles[0]} − {title}": difference(scores, titles[0], scores, title) for title in titles[1:]}
+    return found | {
+        f"{title}: replacement − none": difference(scores, title, scores, title + PLAINLY) for title in titles
+    }
+
+
+def _table(
+    experiment: Experiment,
+    runs: Mapping[str, Run],
+    scores: Sequence[Score],
+    differences: Mapping[str, Estimate],
+    label: str,
+) -> str:
+    """Markdown: the scores and differences, and how they were measured."""
+    run = next(iter(runs.values()))
+    optimisation, where = run.recipe.optimisation, run.environment
+    density = described(run.recipe.task.corruption)
+    kept = (
+        f"1/{density['acceleration']:g}"
+        if density["acceleration"]
+        else f"p = {density['edge_probability']} at the edge"
+    )
+    lines = [
+        f"# {experiment.name}",
+        "",
+        f"{label[0].upper()}{label[1:]}.",
+        "",
+        "| method | PSNR dB | SSIM | NMSE |",
+        "| --- | --- | --- | --- |",
+    ]
+    for method, metrics in summarised(scores).items():
+        lines.append(f"| {method} | {metrics['psnr']} | {metrics['ssim']} | {metrics['nmse']} |")
+    lines += [
+        "",
+        "| PSNR difference | dB |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in differences.items()),
+    ]
+    counts = len({(score.subject, score.slice) for score in scores}), len({score.subject for score in scores})
+    lines += [
+        "",
+        f"Brackets: 95 % bootstrap interval over {counts[1]} subjects ({counts[0]} slices). Trained on {run.data['training_slices']} "
+        f"slices of {run.data['size'][0]}×{run.data['size'][1]}, sampling {kept}, {optimisation.steps} steps of "
+        f"{optimisation.batch_size}, seeds {sorted({own.recipe.seed for own in runs.values()})}, on {where['hardware']} (torch {where['torch']}), "
+        + ", ".join(f"{title}: {spoken(own.training_seconds())}" for title, own in runs.items())
+        + ".",
+        "",
+    ]
+    return "\n".join(lines)
