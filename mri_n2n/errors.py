@@ -1,5 +1,8 @@
 """Errors that a person can act on."""
 
+import struct
+import zlib
+
 
 class UsageError(Exception):
     """The request or its input is wrong: the command line prints one line and exits with code 2.
@@ -11,3 +14,24 @@ class UsageError(Exception):
 
 class BadVolume(UsageError):
     """One volume cannot be used; `prepare` reports it and goes on, unless asked to be strict."""
+
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What parsers raise on bytes that are not what they expect (found by feeding them rubbish)."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 160 characters; its type where it has none."""
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

@@ -13,7 +13,7 @@ from torch import nn
 from mri_n2n import __version__, environment
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import claim_directory, read_json, write_json, writing
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import Recipe, described, flat, rebuilt
 
@@ -124,8 +124,8 @@ def open_run(directory: Path) -> Run:
         if content["format"] != FORMAT:
             raise ValueError("unknown format")
         return Run(directory, rebuilt(content["recipe"]), content["data"], content["environment"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{directory} is not a run of this program ({error!r}).") from None
+    except UNREADABLE as error:
+        raise UsageError(f"{directory} is not a run of this program ({one_line(error)}).") from None
 
 
 class Journal:

@@ -20,7 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror trie
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mri_n2n.durable import read_json, write_json
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -68,8 +68,7 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         state = _known(directory, uri) or _create(directory, uri, parameters, name)
         _send(directory, state, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UsageError(f"MLflow at {uri} does not answer ({reason}).") from error
+        raise UsageError(f"MLflow at {uri} does not answer ({one_line(error)}).") from error
     return state.run_id
 
 

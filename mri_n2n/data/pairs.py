@@ -13,7 +13,7 @@ from mri_n2n.data.selection import SliceRequest, normalised
 from mri_n2n.data.slices import Manifest, SliceWriter, plan_hash
 from mri_n2n.data.subjects import SplitRequest, number_of, numbers_so_far, subject_of
 from mri_n2n.data.volumes import Volume, common_size, find_volumes, read_volume, stem
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, UsageError, one_line
 from mri_n2n.progress import bar, say
 
 LARGEST_ROTATION = 20.0  # degrees
@@ -160,8 +160,7 @@ def _rigid(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1][:120]
-        raise BadVolume(f"the registration failed ({reason}).") from None
+        raise BadVolume(f"the registration failed ({one_line(error)}).") from None
     return start
 
 

@@ -1,8 +1,6 @@
 """Volumes with their geometry: read through MONAI, checked, and written back as they came."""
 
-import gzip
 import hashlib
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +9,15 @@ from typing import Any
 import nibabel
 import numpy as np
 from monai.data import NibabelReader
-from monai.transforms import LoadImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mri_n2n.durable import replacing
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import UNREADABLE, BadVolume, UsageError, one_line
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    gzip.BadGzipFile,
-    ImageFileError,
-    WrapStructError,
-    ValueError,
-    OverflowError,
-)
+_FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     try:
         image: Any = nibabel.load(path)
         shape, dtype = image.shape, image.get_data_dtype()
-    except _UNREADABLE as error:
+    except _FOREIGN as error:
         raise _unreadable(path, error) from None
     if len(shape) != 3:
         raise BadVolume(f"{path} is {len(shape)}-D with shape {tuple(shape)}, expected one 3-D volume. Split it first.")
@@ -105,10 +93,10 @@ def read_volume(path: Path) -> Volume:
     read_shape(path)
     try:
         content = path.read_bytes()
-        loaded = LoadImage(reader=NibabelReader(), image_only=True, dtype=np.float32)(str(path))
-        array = np.ascontiguousarray(loaded.numpy())
-        image: Any = nibabel.load(path)
-    except (*_UNREADABLE, RuntimeError) as error:
+        reader = NibabelReader(dtype=np.float32)
+        image: Any = reader.read(str(path))
+        array = np.ascontiguousarray(reader.get_data(image)[0], np.float32)  # not LoadImage: its cycles hold memory
+    except _FOREIGN as error:
         raise _unreadable(path, error) from None
     bad = int(array.size - np.isfinite(array).sum())
     if bad:
@@ -169,5 +157,6 @@ def _stored_range(image: Any) -> tuple[float, float]:
 
 
 def _unreadable(path: Path, error: BaseException) -> BadVolume:
-    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-    return BadVolume(f"{path} cannot be read as a volume ({reason}). It may be truncated or of another format.")
+    return BadVolume(
+        f"{path} cannot be read as a volume ({one_line(error)}). It may be truncated or of another format."
+    )

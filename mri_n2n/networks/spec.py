@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from mri_n2n.durable import read_json, replacing, write_json
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.unet import UNet
 
 
@@ -57,7 +57,7 @@ def load_network(path: Path) -> nn.Module:
             raise ValueError("the weights' SHA-256 differs")
         network = UNetSpec(**description["network"]).build()
         network.load_state_dict(load_tensors(content))
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path} or its weights are damaged or not of this program ({reason}). Train again.") from None
+    except (*UNREADABLE, SafetensorError) as error:
+        what = f"{path} or its weights are damaged or not of this program"
+        raise UsageError(f"{what} ({one_line(error)}). Train again.") from None
     return network.eval()

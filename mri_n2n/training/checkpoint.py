@@ -1,13 +1,15 @@
 """The training state on disk: everything needed to go on as if nothing had happened."""
 
+import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mri_n2n.durable import replacing
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.training.trainer import TrainState
 
 FORMAT = "mri-n2n training state 1"
@@ -23,8 +25,10 @@ def save_state(path: Path, state: TrainState, **also: int) -> None:
         "pending": state.pending,
         "also": also,
     }
+    buffer = io.BytesIO()  # torch's own writer reports a full disk as a RuntimeError
+    torch.save(content, buffer)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_state(path: Path, state: TrainState, device: torch.device) -> dict[str, int]:
@@ -33,7 +37,9 @@ def load_state(path: Path, state: TrainState, device: torch.device) -> dict[str,
     The file is read with `weights_only=True`: a pickle payload is refused, never run.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of foreign pickles: they are refused below
+            content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         state.network.load_state_dict(content["network"])
@@ -43,6 +49,7 @@ def load_state(path: Path, state: TrainState, device: torch.device) -> dict[str,
         return {name: int(value) for name, value in content["also"].items()}
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {path}: the run stopped before its first one. Start it again.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path} is damaged or not a checkpoint of this program ({reason}). Train again.") from None
+    except (*UNREADABLE, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"{path} is damaged or not a checkpoint of this program ({one_line(error)}). Train again."
+        ) from None

@@ -1,7 +1,7 @@
 """The plug-in boundary: what a domain gives the engine to have something trained."""
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -48,18 +48,21 @@ PairT_co = TypeVar("PairT_co", bound=TrainingPair, covariant=True)
 PairT_contra = TypeVar("PairT_contra", bound=TrainingPair, contravariant=True)
 
 
+@runtime_checkable
 class Corruption(Protocol[PairT_co]):
     """Draws the pair: all the randomness of a training step is here."""
 
     def __call__(self, batch: Batch, generator: Generator) -> PairT_co: ...
 
 
+@runtime_checkable
 class Predict(Protocol[PairT_contra]):
     """Runs the network with the physics around it: the same in training, evaluation and the clinic."""
 
     def __call__(self, network: nn.Module, pair: PairT_contra) -> Float[Tensor, "b m h w"]: ...
 
 
+@runtime_checkable
 class Loss(Protocol[PairT_contra]):
     """Scores each image of a batch; `progress` in [0, 1] is the share of training that is done."""
 

@@ -1,0 +1,88 @@
+"""Shapes and types of the whole engine are checked while the tests run; small prepared data for everyone."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+install_import_hook("mri_n2n", "typechecker.check")
+
+import pytest
+import torch
+
+from mri_n2n.data.ixi import prepare_ixi
+from mri_n2n.data.phantom import write_heads
+from mri_n2n.data.selection import SliceRequest
+from mri_n2n.data.subjects import SplitRequest
+from mri_n2n.networks.spec import UNetSpec
+from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
+
+os.environ["MPLBACKEND"] = "agg"
+torch.set_num_threads(2)
+
+SHARED = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@dataclass
+class Answer:
+    """What the command line gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def shared_ixi() -> Path:
+    """The real IXI volumes at 2 mm."""
+    path = SHARED / "mri" / "ixi-t1-2mm"
+    if not path.is_dir():
+        pytest.skip(f"no real volumes at {path}: set MRI_N2N_SHARED_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small procedural heads, 48×48×36."""
+    folder = tmp_path_factory.mktemp("heads")
+    write_heads(folder, subjects=4, size=48)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heads as prepared data: 2 + 2 subjects, 6 slices each."""
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    prepare_ixi(heads, folder, split=SplitRequest(2, 2), slices=SliceRequest(14, 19))
+    return folder
+
+
+@pytest.fixture
+def tiny_recipe() -> Recipe:
+    """A recipe that trains in seconds."""
+    return Recipe(undersampling_task(acceleration=5.0), Optimisation(steps=12, batch_size=2), UNetSpec(width=12))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Answer]:
+    """Run the command line in this process, in a directory of its own, as `mri-n2n ARGUMENTS` would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: object) -> Answer:
+        from pipelines.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mri-n2n", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run
