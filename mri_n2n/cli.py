@@ -188,6 +188,8 @@ def train_command(
             compile=compile,
             seed=seed,
         )
+        if run_name is not None and Path(run_name).name != run_name:
+            raise UsageError(f"--run-name {run_name!r} must be a plain name: the run's folder is runs/NAME.")
         name = run_name or f"{prepared.manifest.kind}-{targets}-{loss}-seed{seed}"
         run = create_run(RUNS / name, recipe, data, prepared, chosen, overwrite=overwrite)
     if run_training(run, prepared, chosen, resume=resume is not None, save_seconds=save_seconds):
@@ -283,7 +285,8 @@ def _recipe(
     if kind == "pairs":
         if targets != "noisy" or loss != "paper" or acceleration is not None or edge_probability is not None:
             raise UsageError(
-                "real pairs have noisy targets and no simulated sampling: leave out --targets, --loss, --acceleration and --edge-probability."
+                "real pairs have noisy targets and no simulated sampling: "
+                "leave out --targets, --loss, --acceleration and --edge-probability."
             )
         return Recipe(pairs_task(), optimisation, seed=seed)
     task = undersampling_task(targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability)
@@ -317,11 +320,9 @@ def _run_path(run: Path) -> Path:
 
 
 def _report_prepared(manifest: Any, dest: Path) -> None:
-    train, validation = (manifest.split(name) for name in ("train", "validation"))
-    counts = [sum(len(volume.slices) for volume in split) for split in (train, validation)]
+    for split in ("train", "validation"):
+        slices = sum(len(volume.slices) for volume in manifest.split(split))
+        typer.echo(f"{split}: {slices} slices of {len(manifest.subjects(split))} subjects")
     height, width = manifest.size
-    typer.echo(
-        f"{dest}: {counts[0]} training slices of {len(manifest.subjects('train'))} subjects, {counts[1]} validation slices of "
-        f"{len(manifest.subjects('validation'))}, {height}×{width}, {manifest.bits} bit; {len(manifest.skipped)} volumes skipped."
-    )
+    typer.echo(f"{height}×{width}, {manifest.bits} bit; {len(manifest.skipped)} volumes skipped.")
     typer.echo(f"Next: mri-n2n train {dest}")

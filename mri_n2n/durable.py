@@ -69,7 +69,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def claim_directory(path: Path, *, overwrite: bool) -> None:
-    """Create `path` as an empty directory for new output, or raise if it holds something and `overwrite` is not given."""
+    """Create `path` as an empty directory for new output; raise if it holds something, unless `overwrite`."""
     with writing(path):
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file, expected a directory to write to.")

@@ -168,7 +168,7 @@ def difference(
 
 
 def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
-    """Mean of (subject, value) and its 95 % percentile interval under resampling of whole subjects (10,000 times, fixed seed)."""
+    """Mean of (subject, value) and its 95 % percentile interval under resampling of whole subjects."""
     by_subject: dict[str, list[float]] = {}
     for subject, value in values:
         by_subject.setdefault(subject, []).append(value)

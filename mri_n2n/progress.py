@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def bar(items: Iterable[T], *, description: str, unit: str, total: int | None = None, initial: int = 0) -> "tqdm[T]":
-    """`items` with a progress bar on standard error; with `total`, an empty `items` and `update` it is moved by hand."""
+    """`items` with a progress bar on standard error; with `total` and no `items`, one moved by hand."""
     on_terminal = sys.stderr.isatty()
     return tqdm(
         items,

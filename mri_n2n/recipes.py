@@ -30,7 +30,7 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Recipe(Generic[PairT]):
-    """Network, task, optimisation and seed. Two runs of one recipe on one data set and machine end with the same bits."""
+    """Network, task, optimisation and seed. Two runs of one recipe on the same data and machine give the same bits."""
 
     task: Task[PairT]
     optimisation: Optimisation
@@ -80,7 +80,7 @@ MRI_PARTS: tuple[Part, ...] = (
 
 
 def described(value: Any) -> Any:
-    """A recipe, or any part of one, as JSON: dataclasses become objects that name their `kind`, functions their name."""
+    """A recipe, or any part of one, as JSON: dataclasses become objects with their `kind`, functions their name."""
     if is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__} | {
             part.name: described(getattr(value, part.name)) for part in fields(value)

@@ -60,7 +60,10 @@ class Reconstructor:
 
     @torch.inference_mode()
     def __call__(self, volume: Volume) -> tuple[NDArray[np.float32], float | None]:
-        """Reconstruct every slice of the third axis; return the volume in its own intensity units, and the PSNR if known."""
+        """Reconstruct every slice of the third axis.
+
+        Return the volume in its own intensity units, and the PSNR if known.
+        """
         network = self.network.to(self.device).eval()
         offset = min(float(volume.array.min()), 0.0)
         scale = float(volume.array.max()) - offset

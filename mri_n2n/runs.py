@@ -57,10 +57,11 @@ def run_training(
     network = recipe.network.build().to(device)
     state = TrainState(network, adam(network))
     journal = Journal(run.directory / METRICS)
-    journal.cut(load_state(run.state_path, state, device)["metric_bytes"] if resume else 0)
+    known = load_state(run.state_path, state, device)["metric_bytes"] if resume else 0
     if state.step >= optimisation.steps:
         say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
         return True
+    journal.cut(known)
     if optimisation.compile:
         network.compile()
     plan = TrainingPlan(

@@ -85,7 +85,7 @@ class Undersampling:
         return acquire(kspace, masks, density)
 
     def __call__(self, batch: Batch, generator: Generator) -> UndersampledPair:
-        """Move each image at random, measure it twice (once for clean targets), and reconstruct both measurements naively."""
+        """Move each image at random, measure it twice (once for clean targets), reconstruct both naively."""
         kspace = to_kspace(self.cropped(batch.images[:, 0]))
         if self.translation > 0:
             kspace = translated(kspace, self._shifts(kspace, generator))

@@ -174,7 +174,7 @@ class Mirror:
             self._change.notify()
 
     def close(self, status: str, timeout: float) -> str | None:
-        """Send the run's final status, wait at most `timeout` seconds, and return what went wrong, None if all is there."""
+        """Send the final status, wait at most `timeout` seconds, and return what went wrong, None if nothing."""
         with self._change:
             self._wanted, self._closing = status, True
             self._change.notify()

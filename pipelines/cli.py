@@ -59,7 +59,7 @@ def fig9_command(
 
 
 def main() -> None:
-    """Run the command line. A `UsageError` is one line and exit code 2; anything else is a bug and shows its traceback."""
+    """Run the command line: a `UsageError` is one line and exit code 2, anything else a bug with its traceback."""
     try:
         app()
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Running an experiment: every arm trained and scored, one table with intervals, one picture. Interrupted, it goes on."""
+"""Running an experiment: every arm trained and scored, a table with intervals, a picture. Interrupted, it goes on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,7 +108,10 @@ def _compared(runs: Mapping[str, Run], device: torch.device) -> dict[str, Method
 
 
 def _differences(titles: Sequence[str], scores: Sequence[Score]) -> dict[str, Estimate]:
-    """PSNR differences, slice by slice: every network against the better zero-filled image, the first arm and itself unreplaced."""
+    """PSNR differences, slice by slice.
+
+    Every network against the better zero-filled image, the first arm and itself unreplaced.
+    """
     means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
     naive = max((INPUT, ZERO_FILLED), key=lambda name: means[name])
     found = {f"{title} − {naive}": difference(scores, title, scores, naive) for title in titles}
@@ -150,14 +153,16 @@ def _table(
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in differences.items()),
     ]
-    counts = len({(score.subject, score.slice) for score in scores}), len({score.subject for score in scores})
+    slices, subjects = len({(s.subject, s.slice) for s in scores}), len({s.subject for s in scores})
+    height, width = run.data["size"]
+    seeds = ", ".join(map(str, sorted({own.recipe.seed for own in runs.values()})))
+    times = ", ".join(f"{title} {spoken(own.training_seconds())}" for title, own in runs.items())
     lines += [
         "",
-        f"Brackets: 95 % bootstrap interval over {counts[1]} subjects ({counts[0]} slices). Trained on {run.data['training_slices']} "
-        f"slices of {run.data['size'][0]}×{run.data['size'][1]}, sampling {kept}, {optimisation.steps} steps of "
-        f"{optimisation.batch_size}, seeds {sorted({own.recipe.seed for own in runs.values()})}, on {where['hardware']} (torch {where['torch']}), "
-        + ", ".join(f"{title}: {spoken(own.training_seconds())}" for title, own in runs.items())
-        + ".",
+        f"Brackets: 95 % bootstrap interval over {subjects} subjects ({slices} slices). Trained on "
+        f"{run.data['training_slices']} slices of {height}×{width}, sampling {kept}, {optimisation.steps} steps of "
+        f"{optimisation.batch_size}, seed {seeds}, on {where['hardware']} (torch {where['torch']}). "
+        f"Training time: {times}.",
         "",
     ]
     return "\n".join(lines)

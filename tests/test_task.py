@@ -42,7 +42,7 @@ def test_same_generator_same_pair() -> None:
 
 
 def test_noisy_and_clean_see_the_same_input_and_target_expectation() -> None:
-    """Clean targets are the same recipe with one field changed: same moves, same input masks, target without sampling."""
+    """Clean targets are the same recipe with one field changed: same moves, same input masks."""
     noisy = Undersampling(acceleration=4.0, edge_probability=None)
     clean = replace(noisy, targets="clean")
     a, b = noisy(batch_of(4), generator()), clean(batch_of(4), generator())

@@ -48,9 +48,7 @@ def prepare_ixi(
                 chosen = slices.within(file, volume.array.shape[2])
                 if chosen[-1] < slices.last and chosen not in clipped:
                     clipped.append(chosen)
-                    say(
-                        f"{file} (and others like it) has {volume.array.shape[2]} slices: taking {chosen[0]}..{chosen[-1]}."
-                    )
+                    say(f"{file} (and others): {volume.array.shape[2]} slices, taking {chosen[0]}..{chosen[-1]}.")
                 images, stored = normalised(volume.array[None], chosen)
             except BadVolume as error:
                 if strict:

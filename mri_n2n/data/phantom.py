@@ -18,7 +18,7 @@ TISSUES = {"scalp": 0.85, "skull": 0.08, "marrow": 0.55, "fluid": 0.15, "grey": 
 
 
 def draw_head(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A T1-like head `[x y z]`, 0 to 255: scalp, skull, folded cortex, white matter, ventricles, deep nuclei and eyes."""
+    """A T1-like head `[x y z]`, 0 to 255: scalp, skull, folded cortex, white matter, ventricles, nuclei, eyes."""
     half = np.array(shape) / 2
     axes = np.meshgrid(
         *((np.arange(size) - centre) / centre for size, centre in zip(shape, half, strict=True)), indexing="ij"

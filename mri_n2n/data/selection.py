@@ -27,7 +27,8 @@ class SliceRequest:
         chosen = range(self.first, min(self.last, depth - 1) + 1)
         if not chosen or (self.exact and self.last >= depth):
             raise BadVolume(
-                f"{path} has {depth} slices on its third axis, asked for {self.first}..{self.last}. Choose others with --slices."
+                f"{path} has {depth} slices on its third axis, asked for {self.first}..{self.last}. "
+                "Choose others with --slices."
             )
         return chosen
 

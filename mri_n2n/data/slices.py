@@ -68,6 +68,10 @@ class Manifest:
     skipped: list[dict[str, str]] = field(default_factory=list)
     fingerprint: str = ""
 
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise UsageError(f"slices are stored with 8 or 16 bits, got {self.bits}.")
+
     @property
     def realisations(self) -> int:
         """Stored images per slice."""
@@ -132,7 +136,7 @@ class SliceWriter:
         return file in done or any(skipped["file"] == file for skipped in self.manifest.skipped)
 
     def append(self, volume: StoredVolume, slices: NDArray[np.float32]) -> None:
-        """Store a volume's slices `[n s h w]`, intensities in [0, 1]; smaller sizes are padded with 0 at the far ends."""
+        """Store a volume's slices `[n s h w]`, intensities in [0, 1]; padded with 0 at the far ends."""
         height, width = self.manifest.size
         missing = ((0, 0), (0, 0), (0, height - slices.shape[2]), (0, width - slices.shape[3]))
         levels = 2**self.manifest.bits - 1
@@ -185,7 +189,7 @@ class SliceWriter:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A complete data directory, open for reading. array: `[n s h w]`, integers of `manifest.bits`, mapped from disk."""
+    """A complete data directory, open for reading. array: `[n s h w]`, integers, mapped from disk."""
 
     manifest: Manifest
     array: NDArray[Any]
@@ -262,7 +266,7 @@ def _fingerprint(manifest: Manifest, array: Path) -> str:
     return digest.hexdigest()
 
 
-def _blocks(path: Path, size: int = 1 << 22) -> Iterator[bytes]:
+def _blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(size):
             yield block

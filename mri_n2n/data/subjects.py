@@ -21,7 +21,7 @@ def subject_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """The first `train` subjects and the next `validation` by path, or, if given, what `assigned` says of each subject."""
+    """The first `train` subjects and the next `validation` by path; or what `assigned` says of each subject."""
 
     train: int = 50
     validation: int = 10
@@ -37,8 +37,8 @@ class SplitRequest:
         """Raise if there are fewer subjects than asked for."""
         if self.assigned is None and subjects < self.train + self.validation:
             raise UsageError(
-                f"{subjects} usable subjects {where}, asked for {self.train} to train and {self.validation} to validate. "
-                "Choose other numbers with --train and --validation."
+                f"{subjects} usable subjects {where}, asked for {self.train} to train and {self.validation} to "
+                "validate. Choose other numbers with --train and --validation."
             )
 
     def check_filled(self, manifest: Manifest, where: str) -> None:

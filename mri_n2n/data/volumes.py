@@ -93,9 +93,9 @@ def read_volume(path: Path) -> Volume:
     read_shape(path)
     try:
         content = path.read_bytes()
-        reader = NibabelReader(dtype=np.float32)
+        reader = NibabelReader()
         image: Any = reader.read(str(path))
-        array = np.ascontiguousarray(reader.get_data(image)[0], np.float32)  # not LoadImage: its cycles hold memory
+        array = np.ascontiguousarray(reader.get_data(image)[0], np.float32)
     except _FOREIGN as error:
         raise _unreadable(path, error) from None
     bad = int(array.size - np.isfinite(array).sum())

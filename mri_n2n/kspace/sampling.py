@@ -41,7 +41,8 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
     pixels = grid[0] * grid[1]
     if acceleration >= pixels / 2:  # DC alone is always kept, and something beside it must be
         raise UsageError(
-            f"acceleration {acceleration:g} is impossible on a {grid[0]}×{grid[1]} grid: ask for less than {pixels // 2}."
+            f"acceleration {acceleration:g} is impossible on a {grid[0]}×{grid[1]} grid: ask for less than "
+            f"{pixels // 2}."
         )
     if acceleration == 1:
         return 0.0

@@ -1,4 +1,4 @@
-"""What is stored of a trained network: its shape as JSON, its weights as safetensors, and the hash that binds the two."""
+"""What is stored of a trained network: its shape as JSON, its weights as safetensors, a hash that binds them."""
 
 import hashlib
 from dataclasses import asdict, dataclass

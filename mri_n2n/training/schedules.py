@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from mri_n2n.errors import UsageError
+
 
 @dataclass(frozen=True)
 class RampedRate:
@@ -20,10 +22,10 @@ class RampedRate:
     last_momentum: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.peak <= 0:
-            raise ValueError(f"the learning rate must be positive, got {self.peak}")
+        if not self.peak > 0:
+            raise UsageError(f"the learning rate must be positive, got {self.peak:g}.")
         if not (0 <= self.ramp_up <= 1 and 0 <= self.ramp_down <= 1):
-            raise ValueError(f"ramps are shares of the run in [0, 1], got {self.ramp_up} and {self.ramp_down}")
+            raise UsageError(f"ramps are shares of the run in [0, 1], got {self.ramp_up:g} and {self.ramp_down:g}.")
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1]."""

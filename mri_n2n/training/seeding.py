@@ -1,4 +1,4 @@
-"""Random numbers addressed by (seed, stream, position): a resumed run draws what an uninterrupted one would have drawn."""
+"""Random numbers addressed by (seed, stream, position): a resumed run draws what an uninterrupted one would."""
 
 import hashlib
 from dataclasses import dataclass, field

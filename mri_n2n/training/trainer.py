@@ -46,7 +46,7 @@ class TrainState:
         return losses
 
     def check(self) -> None:
-        """Raise `NonFiniteLoss` unless the pending losses and the weights are finite: only such a state may be saved."""
+        """Raise `NonFiniteLoss` unless the pending losses and the weights are finite: only such a state is saved."""
         self.drain()
         if not torch.stack([weight.detach().isfinite().all() for weight in self.network.parameters()]).all():
             raise NonFiniteLoss(self.step, "a network weight")

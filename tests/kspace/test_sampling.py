@@ -1,4 +1,4 @@
-"""False-alarm rates: each statistical test uses a threshold that a right program exceeds with probability below 1e-6."""
+"""False-alarm rates: each statistical threshold is exceeded by a right program with probability below 1e-6."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_every_frequency_is_kept_with_its_probability(grid: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_frequencies_and_masks_are_independent(grid: tuple[int, int]) -> None:
-    """Correlations between two masks, and between distinct conjugate pairs of one mask, are those of independent draws."""
+    """Correlations between two masks, and between the conjugate pairs of one mask, are those of independent draws."""
     count, density = 40_000, exponential_density(grid, 0.2)
     generator = torch.Generator().manual_seed(2)
     first, second = (draw_mask(density, count, generator).flatten(1).float() for _ in range(2))
@@ -69,7 +69,10 @@ def test_acceleration_is_exact(height: int, width: int, acceleration: float) -> 
 
 
 def test_published_numbers() -> None:
-    """METHOD §3: λ ≈ 0.02985 keeps 10 % on 255×255; p = 0.025 at the axis' end keeps 10.477 %, with p ≈ 0.0054 in the corner."""
+    """METHOD §3: λ ≈ 0.02985 keeps 10 % on 255×255.
+
+    P = 0.025 at the axis' end keeps 10.477 %, with p ≈ 0.0054 in the corner.
+    """
     assert decay_for_acceleration((255, 255), 10) == pytest.approx(0.02985, abs=1e-5)
     published = exponential_density((255, 255), decay_for_edge((255, 255), 0.025))
     assert float(published.mean()) == pytest.approx(0.10477, abs=1e-5)

@@ -2,11 +2,12 @@ import math
 
 import pytest
 
+from mri_n2n.errors import UsageError
 from mri_n2n.training.schedules import RampedRate
 
 
 def test_published_shape() -> None:
-    """§A.2 and METHOD §2, in epochs of 300: up exp(-5(1-t)²) over 10, down exp(-(e/2)²/30) over the last 30, β₁ to 0.5."""
+    """§A.2, in epochs of 300: up exp(-5(1-t)²) over 10, down exp(-(e/2)²/30) over the last 30, β₁ to 0.5."""
     schedule = RampedRate()
     assert schedule.rate(0.0) == pytest.approx(1e-3 * math.exp(-5))
     assert schedule.rate(5 / 300) == pytest.approx(1e-3 * math.exp(-5 / 4))
@@ -20,7 +21,7 @@ def test_published_shape() -> None:
 
 @pytest.mark.parametrize("wrong", [{"peak": 0.0}, {"peak": -1.0}, {"ramp_down": 1.5}, {"ramp_up": -0.1}])
 def test_nonsense(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must|shares"):
+    with pytest.raises(UsageError, match="must|shares"):
         RampedRate(**wrong)
 
 

@@ -1,0 +1,1 @@
+"""Measured comparisons; each prints JSON and, with --output, writes it."""

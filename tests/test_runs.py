@@ -1,0 +1,192 @@
+"""Whole runs: interrupted in every way, they end as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mri_n2n.data.ixi import prepare_ixi
+from mri_n2n.data.selection import SliceRequest
+from mri_n2n.data.slices import open_prepared
+from mri_n2n.data.subjects import SplitRequest
+from mri_n2n.errors import UsageError
+from mri_n2n.recipes import Recipe
+from mri_n2n.run_directory import create_run, open_run
+from mri_n2n.runs import run_training, spoken
+
+CPU = torch.device("cpu")
+
+
+def finished(directory: Path, recipe: Recipe, prepared: Path, **given: object) -> Path:
+    data = open_prepared(prepared)
+    run = create_run(directory, recipe, prepared, data, CPU)
+    assert run_training(run, data, CPU, track=False, **given)
+    return directory
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return open_run(directory).network().state_dict()
+
+
+def journal(directory: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_run_leaves(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    directory = finished(tmp_path / "run", tiny_recipe, prepared)
+    run = open_run(directory)
+    assert run.recipe == tiny_recipe
+    assert run.data["fingerprint"] == open_prepared(prepared).manifest.fingerprint
+    assert {"device", "commit", "torch"} <= set(run.environment)
+    lines = journal(directory)
+    evaluations = [line["step"] for line in lines if "validation/psnr/network" in line]
+    assert evaluations == list(range(13))
+    losses = [line["step"] for line in lines if "loss" in line]
+    assert losses == list(range(1, 13))
+    assert {"images_per_second", "system/cpu_utilization_percentage"} <= set(lines[1])
+    assert [path.name for path in sorted((directory / "examples").iterdir())] == [
+        "step-000000.png",
+        "step-000005.png",
+        "step-000010.png",
+        "step-000012.png",
+    ]
+    assert not list(directory.rglob(".partial-*"))
+
+
+def test_same_recipe_same_bits(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    one, two = (weights(finished(tmp_path / name, tiny_recipe, prepared)) for name in "ab")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+TRAIN = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(2)
+from mri_n2n.data.slices import open_prepared
+from mri_n2n.run_directory import open_run
+from mri_n2n.runs import run_training
+run = open_run(Path(sys.argv[1]))
+data = open_prepared(Path(run.data["path"]))
+resume, seconds = run.state_path.exists(), float(sys.argv[2])
+print(run_training(run, data, torch.device("cpu"), resume=resume, save_seconds=seconds, track=False))
+"""
+
+
+def start(directory: Path, save_seconds: float) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", TRAIN, str(directory), str(save_seconds)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail("it did not get there within a minute")
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_runs_end_with_the_same_bits(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, way: signal.Signals
+) -> None:
+    from dataclasses import replace
+
+    recipe = replace(tiny_recipe, optimisation=replace(tiny_recipe.optimisation, steps=60))
+    whole = finished(tmp_path / "whole", recipe, prepared)
+    cut = create_run(tmp_path / "cut", recipe, prepared, open_prepared(prepared), CPU)
+    process = start(cut.directory, 0.0)  # a checkpoint after every step
+    wait_until(
+        lambda: len(journal(cut.directory)) > 12 if (cut.directory / "metrics.jsonl").exists() else False, process
+    )
+    process.send_signal(way)
+    out, err = process.communicate(timeout=60)
+    if way is signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 0
+        assert out.strip() == "False"
+        assert "stopping" in err
+    process = start(cut.directory, 60.0)
+    out, err = process.communicate(timeout=120)
+    assert out.strip() == "True", err
+    one, two = weights(whole), weights(cut.directory)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    same = ("step", "loss", "validation/psnr/network with replacement")
+    assert [[line.get(key) for key in same] for line in journal(whole)] == [
+        [line.get(key) for key in same] for line in journal(cut.directory)
+    ]
+
+
+def test_resuming_a_finished_run_does_nothing(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    directory = finished(tmp_path / "run", tiny_recipe, prepared)
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    assert run_training(open_run(directory), open_prepared(prepared), CPU, resume=True, track=False)
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
+
+
+def test_changed_data_is_refused(tmp_path: Path, tiny_recipe: Recipe, prepared: Path, heads: Path) -> None:
+    directory = finished(tmp_path / "run", tiny_recipe, prepared)
+    prepare_ixi(heads, tmp_path / "other", split=SplitRequest(2, 2), slices=SliceRequest(14, 20))
+    with pytest.raises(UsageError, match="data has changed"):
+        run_training(open_run(directory), open_prepared(tmp_path / "other"), CPU, resume=True, track=False)
+
+
+def test_non_finite_loss_names_the_last_good_checkpoint(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mri_n2n.training.losses import SquaredError
+
+    honest = SquaredError.__call__
+
+    def breaks(self, prediction, pair, *, progress):
+        return honest(self, prediction, pair, progress=progress) * (float("nan") if progress > 0.5 else 1.0)
+
+    monkeypatch.setattr(SquaredError, "__call__", breaks)
+    data = open_prepared(prepared)
+    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    with pytest.raises(UsageError, match=r"not finite at step 7.*training-state.pt") as caught:
+        run_training(run, data, CPU, track=False, save_seconds=0.0)
+    assert "\n" not in str(caught.value)
+    state = torch.load(run.state_path, weights_only=True)
+    assert state["step"] == 7
+    assert all(torch.isfinite(weight).all() for weight in state["network"].values())
+
+
+def test_full_disk(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    """A file-size limit stands in for the full disk: one line, exit code 2, and no half-written file."""
+    run = create_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "from mri_n2n.errors import UsageError\n"
+        f"try:\n    exec({TRAIN!r})\nexcept UsageError as error:\n    print(error); sys.exit(2)\n"
+    )
+    arguments = [sys.executable, "-c", limited, str(run.directory), "0.0"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False, env={**os.environ})
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("cannot write")
+    assert len(done.stdout.splitlines()) == 1
+    assert not list(run.directory.rglob(".partial-*"))
+
+
+def test_a_run_without_network(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    with pytest.raises(UsageError, match="--resume"):
+        run.network()
+    with pytest.raises(UsageError, match="no run"):
+        open_run(tmp_path / "absent")
+    for text in ("", "{}", "[]", '{"format": "mri-n2n run 1", "recipe": {"kind": "Popen"}}'):
+        (run.directory / "run.json").write_text(text)
+        with pytest.raises(UsageError):
+            open_run(run.directory)
+
+
+def test_durations_are_spoken() -> None:
+    assert [spoken(seconds) for seconds in (3, 300, 9_000, 1_728_000)] == ["3 s", "5 min", "2.5 h", "20 days"]
