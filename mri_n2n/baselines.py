@@ -36,6 +36,13 @@ class TotalVariation:
         centred = np.fft.fftshift(kspace)[None]  # sigpy's transform has DC in the middle and coils in front
         weights = np.fft.fftshift(mask.cpu().numpy()).astype(np.float32)[None]
         image = TotalVariationRecon(
-            centred, np.ones_like(centred), self.weight, weights=weights, max_iter=self.iterations, show_pbar=False
+            centred,
+            np.ones_like(centred),
+            self.weight,
+            weights=weights,
+            max_iter=self.iterations,
+            show_pbar=False,
+            sigma=1.0,
+            tau=1 / 9,  # ‖MF‖² + ‖gradient‖² ≤ 1 + 8; sigpy would estimate it from random numbers
         ).run()
         return torch.from_numpy(np.fft.ifftshift(image).real.astype(np.float32) - 0.5)

@@ -18,6 +18,7 @@ prepare = typer.Typer(help="Turn folders of volumes into training data.", no_arg
 app.add_typer(prepare, name="prepare")
 
 RUNS = Path("runs")
+INTERRUPTED = 130  # the shell's word for it: `train && evaluate` does not go on
 
 
 Targets = Literal["noisy", "clean"]
@@ -50,19 +51,9 @@ def prepare_ixi_command(
 ) -> None:
     """Prepare magnitude volumes, from which undersampled k-space is simulated."""
     from mri_n2n.data.ixi import prepare_ixi
-    from mri_n2n.data.subjects import SplitRequest, read_split_table
-    from mri_n2n.data.volumes import find_volumes
 
-    assigned = read_split_table(split, find_volumes(source)) if split else None
-    manifest = prepare_ixi(
-        source,
-        dest,
-        split=SplitRequest(train, validation, assigned),
-        slices=_slice_request(context, slices),
-        bits=bits,
-        strict=strict,
-        overwrite=overwrite,
-    )
+    request = _request(context, source, split, slices, train, validation, bits, strict, overwrite)
+    manifest = prepare_ixi(source, dest, request)
     _report_prepared(manifest, dest)
 
 
@@ -82,20 +73,9 @@ def prepare_pairs_command(
 ) -> None:
     """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
     from mri_n2n.data.pairs import prepare_pairs
-    from mri_n2n.data.subjects import SplitRequest, read_split_table
-    from mri_n2n.data.volumes import find_volumes
 
-    assigned = read_split_table(split, find_volumes(dir_a)) if split else None
-    manifest = prepare_pairs(
-        dir_a,
-        dir_b,
-        dest,
-        split=SplitRequest(train, validation, assigned),
-        slices=_slice_request(context, slices),
-        bits=bits,
-        strict=strict,
-        overwrite=overwrite,
-    )
+    request = _request(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
+    manifest = prepare_pairs(dir_a, dir_b, dest, request)
     _report_prepared(manifest, dest)
 
 
@@ -180,7 +160,7 @@ def train_command(
             loss=loss,
             acceleration=acceleration,
             edge_probability=edge_probability,
-            steps=steps if steps is not None else max(1, round(epochs * len(prepared.rows("train")) / batch_size)),
+            steps=steps if steps is not None else _steps(epochs, len(prepared.rows("train")), batch_size),
             batch_size=batch_size,
             learning_rate=learning_rate,
             ramp_down=ramp_down,
@@ -188,15 +168,16 @@ def train_command(
             compile=compile,
             seed=seed,
         )
-        if run_name is not None and Path(run_name).name != run_name:
+        if run_name is not None and (Path(run_name).name != run_name or run_name.startswith(".")):
             raise UsageError(f"--run-name {run_name!r} must be a plain name: the run's folder is runs/NAME.")
-        name = run_name or f"{prepared.manifest.kind}-{targets}-{loss}-seed{seed}"
+        name = run_name or _default_name(recipe, prepared.manifest.kind, targets, loss)
         run = create_run(RUNS / name, recipe, data, prepared, chosen, overwrite=overwrite)
     if run_training(run, prepared, chosen, resume=resume is not None, save_seconds=save_seconds):
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
     else:
         typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {run.directory}")
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command("evaluate")
@@ -222,7 +203,15 @@ def evaluate_command(
     scores = report_scores(
         opened, open_prepared(data), folder, chosen_device(device), classical=classical, overwrite=overwrite
     )
+    done, steps = opened.progress()[0], opened.recipe.optimisation.steps
+    if done < steps:
+        typer.echo(f"The run is not finished: {done} of {steps} steps.")
     typer.echo(table(scores))
+    if (opened.directory / "tracking.json").exists():
+        try:
+            upload_command(run)
+        except UsageError as error:
+            typer.echo(f"{error} Upload it later: mri-n2n upload {run}", err=True)
     typer.echo(f"Scores: {folder} (slices.csv, subjects.csv, summary.json, scores.png, examples.png)")
     typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT --simulate")
 
@@ -235,16 +224,17 @@ def reconstruct_command(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Undersample the fully sampled input first, as in training.")
     ] = False,
+    white: Annotated[float | None, typer.Option(help="Without --simulate: what is white (see the docs).")] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Reconstruct volumes, keeping their geometry. Without --simulate the input is what the network expects to see."""
+    """Reconstruct volumes, keeping their geometry: fully sampled ones with --simulate."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.reconstruction import Reconstructor, reconstruct_path
     from mri_n2n.run_directory import open_run
 
     opened = open_run(_run_path(run))
-    reconstructor = Reconstructor(opened.network(), opened.recipe, chosen_device(device), simulate)
+    reconstructor = Reconstructor(opened.network(), opened.recipe, chosen_device(device), simulate, white=white)
     for result in reconstruct_path(reconstructor, input, output, opened.provenance(), overwrite=overwrite):
         typer.echo(f"{result.output}" + ("" if result.psnr is None else f"  PSNR {result.psnr:.2f} dB (simulated)"))
 
@@ -253,13 +243,24 @@ def reconstruct_command(
 def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
     """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
     from mri_n2n.run_directory import open_run
-    from mri_n2n.tracking import mirror, tracking_uri
+    from mri_n2n.tracking import mirror
 
     opened = open_run(_run_path(run))
-    identifier = mirror(
-        opened.directory, parameters=opened.parameters(), name=opened.name, upto=None, status="FINISHED"
-    )
-    typer.echo(f"MLflow run {identifier} at {tracking_uri()}")
+    upto, status = opened.progress()[1], opened.status()
+    where = mirror(opened.directory, parameters=opened.parameters(), name=opened.name, upto=upto, status=status)
+    typer.echo(f"MLflow run {where}")
+
+
+def _steps(epochs: float, slices: int, batch_size: int) -> int:
+    if not 0 < epochs < float("inf") or batch_size < 1:
+        raise UsageError(f"--epochs and --batch-size must be positive, got {epochs:g} and {batch_size}.")
+    return max(1, round(epochs * slices / batch_size))
+
+
+def _default_name(recipe: Any, kind: str, targets: str, loss: str) -> str:
+    acceleration = getattr(recipe.task.corruption, "acceleration", None)
+    sampling = f"-x{acceleration:g}" if acceleration else ""
+    return f"{kind}-{targets}-{loss}{sampling}-{recipe.optimisation.steps}steps-seed{recipe.seed}"
 
 
 def _recipe(
@@ -293,13 +294,28 @@ def _recipe(
     return Recipe(task, optimisation, seed=seed)
 
 
-def _slice_request(context: typer.Context, text: str) -> Any:
+def _request(
+    context: typer.Context,
+    source: Path,
+    table: Path | None,
+    slices: str,
+    train: int,
+    validation: int,
+    bits: int,
+    strict: bool,
+    overwrite: bool,
+) -> Any:
+    from mri_n2n.data.preparation import PrepareRequest
     from mri_n2n.data.selection import SliceRequest
+    from mri_n2n.data.subjects import SplitRequest, read_split_table
+    from mri_n2n.data.volumes import named
 
-    first, colon, last = text.partition(":")
+    first, colon, last = slices.partition(":")
     if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise UsageError(f"--slices {text!r}: expected FIRST:LAST such as 25:124.")
-    return SliceRequest(int(first), int(last), exact=_given(context, "slices"))
+        raise UsageError(f"--slices {slices!r}: expected FIRST:LAST such as 25:124.")
+    assigned = read_split_table(table, named(source)) if table else None
+    chosen = SliceRequest(int(first), int(last), exact=_given(context, "slices"))
+    return PrepareRequest(SplitRequest(train, validation, assigned), chosen, bits, strict, overwrite)
 
 
 def _given(context: typer.Context, name: str) -> bool:

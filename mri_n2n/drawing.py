@@ -19,7 +19,8 @@ def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: st
     """Draw each example as a row of images and a row of their spectra.
 
         An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference. The error of the
-    image titled `errors_of` is drawn after it, times 5, around grey. Spectra are log magnitudes with DC in the
+    image titled `errors_of` is drawn last, times 5, around grey. White is the
+    99.8 % quantile of the reference. Spectra are log magnitudes with DC in the
     middle, on the reference's scale.
     """
     from matplotlib.figure import Figure
@@ -29,13 +30,15 @@ def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: st
     grid = figure.subplots(2 * len(examples), columns, squeeze=False)
     for number, example in enumerate(examples):
         reference = list(example.values())[-1]
+        white = float(np.quantile(reference, 0.998))
         error = ERROR_GAIN * (example[errors_of] - reference)
         shown = {**example, f"error × {ERROR_GAIN}": error}
         top = float(np.log1p(np.abs(np.fft.fft2(reference, norm="ortho")) * 50).max())
         for column, (title, image) in enumerate(shown.items()):
             upright = np.rot90(image)
             above, below = grid[2 * number, column], grid[2 * number + 1, column]
-            above.imshow(upright, cmap="gray", vmin=-0.5, vmax=0.5, interpolation="nearest")
+            range_shown = (-0.5, 0.5) if column == columns - 1 else (-0.5, white)
+            above.imshow(upright, cmap="gray", vmin=range_shown[0], vmax=range_shown[1], interpolation="nearest")
             above.set_title(f"{title}\n{_quality(image, reference)}" if column < columns - 2 else title, fontsize=8)
             spectrum = np.log1p(np.abs(np.fft.fftshift(np.fft.fft2(upright, norm="ortho"))) * 50)
             below.imshow(spectrum, cmap="gray", vmin=0, vmax=top, interpolation="nearest")

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,16 +68,31 @@ def read_json(path: Path, what: str) -> Any:
         raise UsageError(f"cannot read the {what} {path}: {error}") from None
 
 
-def claim_directory(path: Path, *, overwrite: bool) -> None:
-    """Create `path` as an empty directory for new output; raise if it holds something, unless `overwrite`."""
-    with writing(path):
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file, expected a directory to write to.")
-        if path.is_dir() and any(path.iterdir()):
-            if not overwrite:
-                raise UsageError(f"{path} exists and is not empty. Choose another place or add --overwrite.")
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
+def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool = False) -> None:
+    """Make room for new output: remove the files of ours (glob patterns `own`) that an earlier one left in `directory`.
+
+    Raises, having removed nothing, if there are such files and not `overwrite`, or if there is anything that is not
+    ours. With `dry_run` it only raises.
+    """
+    with writing(directory):
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"{directory} is a file, expected a directory to write to.")
+        content = sorted(directory.iterdir()) if directory.is_dir() else []
+        ours = [path for path in content if any(path.match(pattern) for pattern in (*own, ".partial-*"))]
+        foreign = next((path for path in content if path not in ours), None)
+        if foreign is not None:
+            raise UsageError(f"{directory} holds {foreign.name}, which is not of this output. Choose another place.")
+        if ours and not overwrite:
+            raise UsageError(f"{directory} exists and is not empty. Choose another place or add --overwrite.")
+        if dry_run:
+            return
+        for path in ours:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if directory.is_dir():
+            directory.rmdir()
 
 
 def _umask() -> int:

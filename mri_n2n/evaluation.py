@@ -16,7 +16,8 @@ from scipy.stats import bootstrap
 from torch import Generator, Tensor, nn
 
 from mri_n2n.baselines import TotalVariation
-from mri_n2n.data.slices import PreparedData, StoredVolume
+from mri_n2n.data.manifest import StoredVolume
+from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import write_json, write_text
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
@@ -45,12 +46,15 @@ class Evaluable(Protocol):
 
     def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> TrainingPair: ...
 
+    def check_data(self, kind: str, size: tuple[int, int]) -> None: ...
+
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one slice. psnr in dB, ssim and nmse without unit."""
+    """One method on one slice. row: the slice's place in the prepared data. psnr in dB, ssim and nmse without unit."""
 
     subject: str
+    row: int
     slice: int
     method: str
     psnr: float
@@ -67,9 +71,12 @@ class Estimate:
     high: float | None
 
     def __str__(self) -> str:
+        return f"{self:.2f}"
+
+    def __format__(self, spec: str) -> str:
         if self.low is None or self.high is None:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+            return format(self.mean, spec)
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 def methods_for(
@@ -104,6 +111,7 @@ def evaluate(
     quiet: bool = False,
 ) -> list[Score]:
     """Score every method on every validation slice, or on `places` (a volume and a position among its slices)."""
+    corruption.check_data(data.manifest.kind, data.manifest.size)
     places = validation_places(data) if places is None else places
     batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
     scores: list[Score] = []
@@ -142,7 +150,8 @@ def _scored(method: str, images: Tensor, reference: Tensor, places: Sequence[tup
                 raise UsageError(
                     f"{name} of {method!r} is {value} on {where}. Look at that slice, or prepare the data without it."
                 )
-        scores.append(Score(volume.subject, volume.slices[position], method, **of_slice))
+        row = volume.rows[position]
+        scores.append(Score(volume.subject, row, volume.slices[position], method, **of_slice))
     return scores
 
 
@@ -158,13 +167,12 @@ def summarised(scores: Sequence[Score]) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def difference(
-    scores: Sequence[Score], method: str, others: Sequence[Score], other: str, metric: str = "psnr"
-) -> Estimate:
-    """`method` in `scores` minus `other` in `others`, slice by slice, with its interval over subjects."""
-    base = {(score.subject, score.slice): getattr(score, metric) for score in others if score.method == other}
-    mine = [score for score in scores if score.method == method]
-    return estimate([(score.subject, getattr(score, metric) - base[score.subject, score.slice]) for score in mine])
+def differences(scores: Sequence[Score], pairs: Sequence[tuple[str, str]], metric: str = "psnr") -> Estimate:
+    """First minus second method of each pair, slice by slice, all pairs pooled, with its interval over subjects."""
+    known = {(score.method, score.row): getattr(score, metric) for score in scores}
+    subjects = {score.row: score.subject for score in scores}
+    values = [(subjects[row], known[first, row] - known[second, row]) for first, second in pairs for row in subjects]
+    return estimate(values)
 
 
 def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
@@ -213,7 +221,7 @@ def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, A
     }
     counts = {
         "subjects": len({score.subject for score in scores}),
-        "slices": len({(s.subject, s.slice) for s in scores}),
+        "slices": len({score.row for score in scores}),
     }
     write_json(
         directory / "summary.json", {**about, **counts, "interval": "95 % bootstrap over subjects", "methods": methods}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Literal
 
+import torch
+
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.task import HorvitzThompson, RepeatedScans, Targets, UndersampledPair, Undersampling, data_consistent
@@ -36,6 +38,10 @@ class Recipe(Generic[PairT]):
     optimisation: Optimisation
     network: UNetSpec = field(default_factory=UNetSpec)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"the seed must lie in 0 .. 2⁶³ - 1, got {self.seed}.")
 
 
 def undersampling_task(
@@ -88,6 +94,18 @@ def described(value: Any) -> Any:
     if inspect.isfunction(value):
         return {"kind": value.__name__}
     return value
+
+
+def sampling_facts(recipe: Recipe[Any], size: tuple[int, int]) -> dict[str, float]:
+    """What a recipe comes to on data of this size: λ, the share of k-space kept, the bias of the ht loss's cap."""
+    corruption, loss = recipe.task.corruption, recipe.task.loss
+    if not isinstance(corruption, Undersampling):
+        return {}
+    facts = corruption.facts(size)
+    if isinstance(loss, HorvitzThompson):
+        height, width = corruption.cropped(torch.empty(size)).shape
+        facts["ht_lost_weight"] = loss.lost_weight(corruption.density((height, width)))
+    return facts
 
 
 def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Whole volumes through a trained network, slice by slice, back into files with the geometry they came with."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
+from mri_n2n.data.volumes import Volume, named, read_volume, suffix, write_volume
 from mri_n2n.durable import write_json, writing
 from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.kspace.fourier import to_kspace
@@ -37,7 +38,9 @@ class Reconstructor:
 
     simulate: undersample the fully sampled volume as in training, then reconstruct it, with the acquired frequencies
     put back. Otherwise the volume is what the network sees: for a network trained on undersampling, an image from
-    density-compensated k-space, whose samples are not known, so that nothing can be put back.
+    density-compensated k-space, whose samples are not known, so that nothing can be put back. Such an image does not
+    show its own scale: `white` is the intensity that training would have scaled to 1, the maximum of the fully sampled
+    volume.
     """
 
     network: nn.Module
@@ -45,9 +48,18 @@ class Reconstructor:
     device: torch.device
     simulate: bool = False
     batch_size: int = 16
+    white: float | None = None
 
     def __post_init__(self) -> None:
-        if self.simulate and not isinstance(self.recipe.task.corruption, Undersampling):
+        undersampled = isinstance(self.recipe.task.corruption, Undersampling)
+        if undersampled and not self.simulate and self.white is None:
+            raise UsageError(
+                "this run reconstructs undersampled images: add --simulate for a fully sampled volume, or --white with "
+                "the intensity that is white in a volume made of density-compensated k-space."
+            )
+        if self.white is not None and (self.simulate or not self.white > 0):
+            raise UsageError("--white is a positive intensity, and the input's own maximum is it with --simulate.")
+        if self.simulate and not undersampled:
             raise UsageError(
                 "--simulate needs a run that was trained on undersampling; this one was trained on real pairs."
             )
@@ -65,8 +77,8 @@ class Reconstructor:
         Return the volume in its own intensity units, and the PSNR if known.
         """
         network = self.network.to(self.device).eval()
-        offset = min(float(volume.array.min()), 0.0)
-        scale = float(volume.array.max()) - offset
+        offset = 0.0 if self.white is not None else min(float(volume.array.min()), 0.0)
+        scale = self.white or float(volume.array.max()) - offset
         output = np.empty_like(volume.array)
         qualities = []
         depth = volume.array.shape[2]
@@ -75,11 +87,13 @@ class Reconstructor:
             slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
             images = (slices - offset) / scale - 0.5
             result = self._slices(network, images, [f"{volume.sha256}/{place}" for place in chosen]).cpu()
-            qualities.append(psnr(result, images))
+            shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
+            qualities.append(psnr(result, images)[shown])
             output[:, :, chosen] = np.moveaxis(((result + 0.5) * scale + offset).numpy(), 0, -1)
         if not np.isfinite(output).all():
             raise UsageError("the network's output is not finite: its weights are damaged or do not fit this volume.")
-        return output, float(torch.cat(qualities).mean()) if self.simulate else None
+        quality = float(torch.cat(qualities).mean())
+        return output, quality if self.simulate and math.isfinite(quality) else None
 
     def _slices(
         self, network: nn.Module, images: Float[Tensor, "b h w"], identities: list[str]
@@ -102,9 +116,9 @@ def reconstruct_path(
     still done; then the whole is a `UsageError`.
     """
     if source.is_dir():
-        jobs = [(path, output / path.relative_to(source)) for path in find_volumes(source)]
-        if output.resolve() == source.resolve():
-            raise UsageError("input and output are the same folder. Choose another output.")
+        jobs = [(path, output / name) for name, path in named(source).items()]
+        if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
+            raise UsageError("one of input and output lies in the other. Choose another output folder.")
     else:
         if not source.exists():
             raise UsageError(f"no file {source}. Check the path.")
@@ -113,7 +127,9 @@ def reconstruct_path(
         if not suffix(output):
             raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
         jobs = [(source, output)]
-    taken = [target for _, target in jobs if target.exists()]
+        if output.resolve() == source.resolve():
+            raise UsageError(f"{source} would be overwritten by its reconstruction. Choose another output.")
+    taken = [path for _, target in jobs for path in (target, _about(target)) if path.exists()]
     if taken and not overwrite:
         raise UsageError(f"{taken[0]} exists. Choose another output or add --overwrite.")
     with writing(output):
@@ -138,12 +154,17 @@ def _reconstruct_file(
 ) -> Reconstructed:
     volume = read_volume(source)
     array, quality = reconstructor(volume)
-    write_volume(target, array, volume, reconstructor.label)
     about = {
         "label": reconstructor.label,
         "simulated": reconstructor.simulate,
         "source_sha256": volume.sha256,
         "psnr": quality,
     }
-    write_json(target.with_name(target.name[: -len(suffix(target))] + ".json"), about | provenance)
+    write_json(_about(target), about | provenance)
+    write_volume(target, array, volume, reconstructor.label)
     return Reconstructed(source, target, quality)
+
+
+def _about(target: Path) -> Path:
+    """Where it is said what made `target`: a name that no other program uses."""
+    return target.with_name(target.name + ".json")

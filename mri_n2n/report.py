@@ -10,7 +10,7 @@ from mri_n2n import environment
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.drawing import draw_examples, draw_scores
-from mri_n2n.durable import claim_directory
+from mri_n2n.durable import clear
 from mri_n2n.evaluation import (
     Method,
     Score,
@@ -27,15 +27,16 @@ from mri_n2n.run_directory import Run
 from mri_n2n.training.task import moved
 
 EXAMPLES = 3
+OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png")
 
 
 def report_scores(
     run: Run, data: PreparedData, folder: Path, device: torch.device, *, classical: bool = True, overwrite: bool = False
 ) -> list[Score]:
     """Score `run` on the validation subjects of `data` and write tables and pictures into `folder`."""
+    clear(folder, OWN_FILES, overwrite=overwrite, dry_run=True)
     network = run.network().to(device)
     methods = methods_for(run.recipe, network, classical=TotalVariation() if classical else None)
-    claim_directory(folder, overwrite=overwrite)
     scores = evaluate(data, evaluable(run.recipe), methods, device)
     about = {
         "label": label_for(run.recipe),

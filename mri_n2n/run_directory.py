@@ -1,6 +1,7 @@
 """What a run leaves on disk."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +13,26 @@ from torch import nn
 
 from mri_n2n import __version__, environment
 from mri_n2n.data.slices import PreparedData
-from mri_n2n.durable import claim_directory, read_json, write_json, writing
+from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.evaluation import evaluable
 from mri_n2n.networks.spec import load_network
-from mri_n2n.recipes import Recipe, described, flat, rebuilt
+from mri_n2n.recipes import Recipe, described, flat, rebuilt, sampling_facts
+from mri_n2n.training.checkpoint import read_state
 
 FORMAT = "mri-n2n run 1"
 METRICS = "metrics.jsonl"
+STATE = "training-state.pt"
+OWN_FILES = (
+    "run.json",
+    METRICS,
+    STATE,
+    "network.json",
+    "network-*.safetensors",
+    "examples",
+    "evaluation",
+    "tracking.json",
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Run:
     @property
     def state_path(self) -> Path:
         """The training state."""
-        return self.directory / "training-state.pt"
+        return self.directory / STATE
 
     def network(self) -> nn.Module:
         """The trained network, on the CPU."""
@@ -61,6 +75,17 @@ class Run:
         description = read_json(self.network_path, "network description")
         weights, step = description.get("sha256"), description.get("step")
         return {"run": self.name, "weights_sha256": weights, "step": step, "mri-n2n": __version__}
+
+    def progress(self) -> tuple[int, int]:
+        """Steps done and bytes of metrics.jsonl that the last checkpoint counts on; zeros without one."""
+        if not self.state_path.exists():
+            return 0, 0
+        content = read_state(self.state_path, torch.device("cpu"))
+        return int(content["step"]), int(content["also"]["metric_bytes"])
+
+    def status(self) -> str:
+        """MLflow's word for where the run is: FINISHED, or KILLED where it was stopped."""
+        return "FINISHED" if self.progress()[0] >= self.recipe.optimisation.steps else "KILLED"
 
     def training_seconds(self) -> float:
         """Time spent training so far, without evaluations, over all resumptions."""
@@ -98,7 +123,10 @@ def create_run(
     overwrite: bool = False,
 ) -> Run:
     """A new run directory that holds its recipe and nothing else."""
-    claim_directory(directory, overwrite=overwrite)
+    evaluable(recipe).check_data(data.manifest.kind, data.manifest.size)
+    clear(directory, OWN_FILES, overwrite=overwrite)
+    with writing(directory):
+        directory.mkdir(parents=True)
     about = {
         "path": str(data_path.resolve()),
         "kind": data.manifest.kind,
@@ -106,6 +134,7 @@ def create_run(
         "training_slices": len(data.rows("train")),
         "validation_slices": len(data.rows("validation")),
         "size": list(data.manifest.size),
+        **sampling_facts(recipe, data.manifest.size),
     }
     run = Run(directory, recipe, about, environment.description(device))
     content = {"format": FORMAT, "recipe": described(recipe), "data": about, "environment": run.environment}
@@ -139,6 +168,13 @@ class Journal:
         line = json.dumps({"step": step, "time": time.time_ns() // 1_000_000, **metrics}, allow_nan=False)
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def sync(self) -> int:
+        """Bring everything written so far to the disk itself, and return how many bytes it is."""
+        if self.path.exists():
+            with writing(self.path), self.path.open("ab") as file:
+                os.fsync(file.fileno())
+        return self.size()
 
     def size(self) -> int:
         """Bytes written so far."""

@@ -60,6 +60,8 @@ def run_training(
     known = load_state(run.state_path, state, device)["metric_bytes"] if resume else 0
     if state.step >= optimisation.steps:
         say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
+        if track:
+            _tell(run, Mirror(run.directory, run.parameters(), run.name, known), "FINISHED")
         return True
     journal.cut(known)
     if optimisation.compile:
@@ -74,7 +76,7 @@ def run_training(
         log_every=min(LOG_EVERY, max(1, optimisation.steps // EVALUATIONS)),
         evaluate_every=max(1, optimisation.steps // EVALUATIONS),
     )
-    tracker = Mirror(run.directory, run.parameters(), run.name) if track else None
+    tracker = Mirror(run.directory, run.parameters(), run.name, known) if track else None
     status = "FAILED"
     try:
         with _stop_signals() as stop:
@@ -85,10 +87,15 @@ def run_training(
         raise UsageError(f"{error}. {good} Try a lower --learning-rate or --precision fp32.") from None
     finally:
         if tracker:
-            trouble = tracker.close(status, PATIENCE)
-            if trouble:
-                say(f"{trouble} The local record is complete. Upload it later: mri-n2n upload {run.directory}")
+            _tell(run, tracker, status)
     return ended
+
+
+def _tell(run: Run, tracker: Mirror, status: str) -> None:
+    """Let MLflow have the rest, and say so if it does not take it."""
+    trouble = tracker.close(status, PATIENCE)
+    if trouble:
+        say(f"{trouble} The local record is complete. Upload it later: mri-n2n upload {run.directory}")
 
 
 def _train(
@@ -124,19 +131,20 @@ def _train(
 
     def save() -> None:
         nonlocal saved
-        save_state(run.state_path, state, metric_bytes=journal.size())
         save_network(run.network_path, state.network, run.recipe.network, recipe=described(run.recipe), step=state.step)
+        size = journal.sync()
+        save_state(run.state_path, state, metric_bytes=size)  # last: it counts on the others
         saved = time.monotonic()
         if tracker:
-            tracker.update(journal.size())
+            tracker.update(size)
 
     def poll(step: int) -> Request:
         nonlocal began
         progress.update(1)
         if step == first + 1:
-            began = time.monotonic()  # the first step warms up
+            began = _now(device)  # the first step warms up
         elif step == first + FORECAST_STEPS + 1:
-            _forecast((time.monotonic() - began) / FORECAST_STEPS, plan.steps - step, device, run.recipe.optimisation)
+            _forecast((_now(device) - began) / FORECAST_STEPS, plan.steps - step, device, run.recipe.optimisation)
         if stop.is_set():
             return Request.STOP
         return Request.SAVE if time.monotonic() - saved >= save_seconds else Request.GO_ON
@@ -190,6 +198,13 @@ def batch_loader(data: PreparedData, device: torch.device, batch_size: int, seed
         return Batch(images, rows[chosen])
 
     return load
+
+
+def _now(device: torch.device) -> float:
+    """The time when the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 def _forecast(seconds_per_step: float, steps_left: int, device: torch.device, optimisation: Optimisation) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Generator, Tensor, nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, replace_acquired
-from mri_n2n.kspace.fourier import to_image, to_kspace, translated
+from mri_n2n.kspace.fourier import CPU, to_image, to_kspace, translated
 from mri_n2n.kspace.sampling import (
     Grid,
     decay_for_acceleration,
@@ -60,9 +60,22 @@ class Undersampling:
         assert self.edge_probability is not None
         return decay_for_edge(grid, self.edge_probability)
 
-    def density(self, grid: Grid) -> Float[Tensor, "h w"]:
+    def density(self, grid: Grid, device: torch.device = CPU) -> Float[Tensor, "h w"]:
         """p(k) on `grid`, unshifted."""
-        return exponential_density(grid, self.decay(grid))
+        return exponential_density(grid, self.decay(grid), device)
+
+    def check_data(self, kind: str, size: Grid) -> None:
+        """Raise unless this can be drawn from data of this kind ("images") and size."""
+        if kind != "images":
+            raise UsageError(f"this run simulates undersampling of images, the data holds {kind}. Choose other data.")
+        height, width = self.cropped(torch.empty(size)).shape
+        self.density((height, width))
+
+    def facts(self, size: Grid) -> dict[str, float]:
+        """What this sampling comes to on data of this size: λ, and the share that is kept in expectation."""
+        height, width = self.cropped(torch.empty(size)).shape
+        grid = (height, width)
+        return {"decay": self.decay(grid), "kept": float(self.density(grid).mean())}
 
     def cropped(self, images: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h2 w2"]:
         """The images on the grid that is trained and evaluated on."""
@@ -74,7 +87,7 @@ class Undersampling:
     def measure(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Measurement:
         """Acquire each of a batch of k-spaces `[b h w]` under an independent mask."""
         height, width = kspace.shape[-2:]
-        density = self.density((height, width)).to(kspace.device)
+        density = self.density((height, width), kspace.device)
         return acquire(kspace, draw_mask(density, len(kspace), generator), density)
 
     def measure_each(self, kspace: Complex[Tensor, "b h w"], generators: Sequence[Generator]) -> Measurement:
@@ -102,10 +115,9 @@ class Undersampling:
         return undersampled_pair(self.measure_each(to_kspace(references), generators), references)
 
     def _shifts(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Float[Tensor, "b 2"]:
-        size = torch.tensor(kspace.shape[-2:], device=kspace.device)
-        furthest = torch.floor(self.translation * size)
         uniform = torch.rand((len(kspace), 2), generator=generator, device=kspace.device)
-        return torch.floor(uniform * (2 * furthest + 1)) - furthest
+        moves = [_shift(uniform[:, axis], kspace.shape[1 + axis], self.translation) for axis in (0, 1)]
+        return torch.stack(moves, dim=1)
 
 
 def undersampled_pair(measurement: Measurement, reference: Float[Tensor, "b h w"]) -> UndersampledPair:
@@ -164,6 +176,12 @@ class RepeatedScans:
 
     translation: float = 0.25
 
+    def check_data(self, kind: str, size: Grid) -> None:
+        """Raise unless the data holds pairs."""
+        del size
+        if kind != "pairs":
+            raise UsageError(f"this run needs real pairs, the data holds {kind}. Use `mri-n2n prepare pairs`.")
+
     def __call__(self, batch: Batch, generator: Generator) -> TrainingPair:
         """Pick the sides and the moves."""
         images = batch.images
@@ -186,7 +204,13 @@ class RepeatedScans:
         return TrainingPair(images[:, :1], images[:, 1:])
 
 
-def _circular(uniform: Float[Tensor, " b"], size: int, translation: float) -> Tensor:
+def _shift(uniform: Float[Tensor, " b"], size: int, translation: float) -> Float[Tensor, " b"]:
+    """Whole pixels, all moves up to `translation` of the size equally likely, from uniform numbers in [0, 1)."""
     furthest = math.floor(translation * size)
-    shift = torch.floor(uniform * (2 * furthest + 1)).long() - furthest
+    return torch.floor(uniform * (2 * furthest + 1)) - furthest
+
+
+def _circular(uniform: Float[Tensor, " b"], size: int, translation: float) -> Int[Tensor, "b size"]:
+    """For each image the places along one axis that a random circular move reads from."""
+    shift = _shift(uniform, size, translation).long()
     return (torch.arange(size, device=uniform.device)[None, :] - shift[:, None]) % size

@@ -20,7 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror trie
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mri_n2n.durable import read_json, write_json
-from mri_n2n.errors import UsageError, one_line
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -38,6 +38,7 @@ class MirrorState:
 
     uri: str
     run_id: str
+    parameters_sent: bool = False
     metric_bytes: int = 0
     artefacts: dict[str, str] = field(default_factory=dict)
     status: str = "RUNNING"
@@ -51,8 +52,8 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
-def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int | None, status: str) -> str:
-    """Bring MLflow's copy of a run up to date and return the run's identifier.
+def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
+    """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 
         Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
     changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). Raises `UsageError` where MLflow does not
@@ -65,11 +66,12 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
     try:
-        state = _known(directory, uri) or _create(directory, uri, parameters, name)
-        _send(directory, state, upto, status)
+        state = _known(directory, uri) or _create(directory, uri, name)
+        uri = state.uri
+        _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UsageError(f"MLflow at {uri} does not answer ({one_line(error)}).") from error
-    return state.run_id
+    return f"{state.run_id} at {uri}"
 
 
 def _known(directory: Path, uri: str) -> MirrorState | None:
@@ -80,9 +82,8 @@ def _known(directory: Path, uri: str) -> MirrorState | None:
     return None if asked and state.uri != uri else state
 
 
-def _create(directory: Path, uri: str, parameters: Mapping[str, str], name: str) -> MirrorState:
+def _create(directory: Path, uri: str, name: str) -> MirrorState:
     from mlflow import MlflowClient
-    from mlflow.entities import Param
 
     client = MlflowClient(uri)
     title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
@@ -91,25 +92,27 @@ def _create(directory: Path, uri: str, parameters: Mapping[str, str], name: str)
     run = client.create_run(identifier, run_name=name)
     state = MirrorState(uri, run.info.run_id)
     write_json(directory / STATE, asdict(state))
-    items = [Param(key, value) for key, value in parameters.items()]
-    for start in range(0, len(items), 100):
-        client.log_batch(run.info.run_id, params=items[start : start + 100])
     return state
 
 
-def _send(directory: Path, state: MirrorState, upto: int | None, status: str) -> None:
+def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], upto: int, status: str) -> None:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Param
 
     client = MlflowClient(state.uri)
-    content = _metric_bytes(directory)[: upto if upto is not None else None]
+    if not state.parameters_sent:
+        items = [Param(key, value) for key, value in parameters.items()]
+        for start in range(0, len(items), 100):
+            client.log_batch(state.run_id, params=items[start : start + 100])
+        state.parameters_sent = True
+    content = _metric_bytes(directory)[:upto]
     fresh = content[state.metric_bytes :]
     points = []
     for line in fresh.splitlines():
         entry = json.loads(line)
         when, step = entry.pop("time"), entry.pop("step")
         points += [Metric(key, value, when, step) for key, value in entry.items()]
-    for path in _artefacts(directory):
+    for path in _artefacts(directory, ended=status in ("FINISHED", "KILLED")):
         relative = path.relative_to(directory)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if state.artefacts.get(str(relative)) != digest:
@@ -147,20 +150,23 @@ def _metric_bytes(directory: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def _artefacts(directory: Path) -> list[Path]:
-    found = [*directory.glob("network*"), *directory.glob("examples/*.png"), *directory.glob("evaluation/*")]
+def _artefacts(directory: Path, *, ended: bool) -> list[Path]:
+    """What MLflow gets besides numbers: pictures and scores, and the network once training has ended."""
+    found = [*directory.glob("examples/*.png"), *directory.glob("evaluation/*")]
+    if ended:
+        found += directory.glob("network*")
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 class Mirror:
     """Mirrors one run from a thread of its own, so that a slow or silent MLflow never holds up training."""
 
-    def __init__(self, directory: Path, parameters: Mapping[str, str], name: str) -> None:
+    def __init__(self, directory: Path, parameters: Mapping[str, str], name: str, durable: int = 0) -> None:
         self.directory = directory
         self.parameters = parameters
         self.name = name
         self.trouble: str | None = None
-        self._durable = 0
+        self._durable = durable
         self._wanted: str | None = None
         self._change = threading.Condition()
         self._closing = False
@@ -193,5 +199,5 @@ class Mirror:
             try:
                 mirror(self.directory, parameters=self.parameters, name=self.name, upto=upto, status=status)
                 self.trouble = None
-            except UsageError as error:
-                self.trouble = str(error)
+            except (UsageError, *UNREADABLE) as error:
+                self.trouble = one_line(error)

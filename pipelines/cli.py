@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mri_n2n.cli import Device, app
+from mri_n2n.cli import INTERRUPTED, Device, app
 from mri_n2n.errors import UsageError
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
@@ -30,6 +30,7 @@ def fig9_command(
     """MRI with noisy and clean targets (§3.4, Fig 9), and with the Horvitz-Thompson loss. Interrupted, it goes on."""
     from mri_n2n.data.ixi import prepare_ixi
     from mri_n2n.data.phantom import write_heads
+    from mri_n2n.data.preparation import PrepareRequest
     from mri_n2n.data.selection import SliceRequest
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.data.subjects import SplitRequest
@@ -43,15 +44,16 @@ def fig9_command(
             raise UsageError(
                 f"--scale {scale} needs data: mri-n2n prepare ixi SOURCE DEST, then mri-n2n reproduce fig9 DEST."
             )
-        data = folder / "data"
-        write_heads(folder / "heads", subjects=4, size=64, overwrite=True)
-        prepare_ixi(folder / "heads", data, split=SplitRequest(2, 2), slices=SliceRequest(20, 28), overwrite=True)
+        data, heads = folder / "phantom-data", folder / "phantoms"
+        if not heads.exists():
+            write_heads(heads, subjects=4, size=64)
+        prepare_ixi(heads, data, PrepareRequest(SplitRequest(2, 2), SliceRequest(20, 28)))
     prepared = open_prepared(data)
     experiment = fig9(scale, len(prepared.rows("train")))
     outcome = run_experiment(experiment, data, prepared, folder, chosen_device(device))
     if outcome is None:
         typer.echo("Stopped and saved. Go on with the same command.")
-        return
+        raise typer.Exit(INTERRUPTED)
     typer.echo(outcome.table)
     typer.echo(
         f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; runs side by side: mlflow ui"

@@ -21,7 +21,7 @@ from mri_n2n.evaluation import (
     Estimate,
     Method,
     Score,
-    difference,
+    differences,
     evaluable,
     evaluate,
     label_for,
@@ -30,7 +30,7 @@ from mri_n2n.evaluation import (
     write_scores,
 )
 from mri_n2n.progress import say
-from mri_n2n.recipes import Experiment, Recipe, described
+from mri_n2n.recipes import Experiment, Recipe, described, sampling_facts
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run, open_run
 from mri_n2n.runs import run_training, spoken
@@ -55,6 +55,7 @@ def run_experiment(
     Returns None if a signal stopped a training: the same call then goes on with it.
     """
     runs: dict[str, Run] = {}
+    arms: dict[str, list[str]] = {}
     for arm, recipes in experiment.arms.items():
         for recipe in recipes:
             title = arm if len(recipes) == 1 else f"{arm}, seed {recipe.seed}"
@@ -62,21 +63,22 @@ def run_experiment(
             if run is None:
                 return None
             runs[title] = run
+            arms.setdefault(arm, []).append(title)
     first = next(iter(runs.values()))
     methods = _compared(runs, device)
     scores = evaluate(data, evaluable(first.recipe), methods, device)
-    differences = _differences(list(runs), scores)
+    found = _differences(arms, scores)
     label = label_for(first.recipe)
     about = {
         "label": label,
         "experiment": experiment.name,
         "evaluated_on": data.manifest.fingerprint,
-        "differences": {name: asdict(value) for name, value in differences.items()},
+        "differences": {name: asdict(value) for name, value in found.items()},
         "training_seconds": {title: run.training_seconds() for title, run in runs.items()},
         "environment": environment.description(device),
     }
     write_scores(directory, scores, about)
-    table = _table(experiment, runs, scores, differences, label)
+    table = _table(experiment, runs, scores, found, label)
     write_text(directory / "results.md", table)
     draw_scores(directory / "scores.png", scores, label)
     shown = {name: method for name, method in methods.items() if name == INPUT or name in runs}
@@ -107,25 +109,25 @@ def _compared(runs: Mapping[str, Run], device: torch.device) -> dict[str, Method
     return methods
 
 
-def _differences(titles: Sequence[str], scores: Sequence[Score]) -> dict[str, Estimate]:
-    """PSNR differences, slice by slice.
-
-    Every network against the better zero-filled image, the first arm and itself unreplaced.
-    """
+def _differences(arms: Mapping[str, Sequence[str]], scores: Sequence[Score]) -> dict[str, Estimate]:
+    """PSNR differences, slice by slice and seed by seed: every arm against the better zero-filled image, the first arm
+    against the others, and every network against itself without replacement."""
     means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
     naive = max((INPUT, ZERO_FILLED), key=lambda name: means[name])
-    found = {f"{title} − {naive}": difference(scores, title, scores, naive) for title in titles}
-    found |= {f"{titles[0]} − {title}": difference(scores, titles[0], scores, title) for title in titles[1:]}
-    return found | {
-        f"{title}: replacement − none": difference(scores, title, scores, title + PLAINLY) for title in titles
-    }
+    first, *others = arms
+    found = {f"{arm} − {naive}": differences(scores, [(own, naive) for own in titles]) for arm, titles in arms.items()}
+    for arm in others:
+        found[f"{first} − {arm}"] = differences(scores, list(zip(arms[first], arms[arm], strict=True)))
+    for arm, titles in arms.items():
+        found[f"{arm}: replacement − none"] = differences(scores, [(own, own + PLAINLY) for own in titles])
+    return found
 
 
 def _table(
     experiment: Experiment,
     runs: Mapping[str, Run],
     scores: Sequence[Score],
-    differences: Mapping[str, Estimate],
+    found: Mapping[str, Estimate],
     label: str,
 ) -> str:
     """Markdown: the scores and differences, and how they were measured."""
@@ -146,19 +148,24 @@ def _table(
         "| --- | --- | --- | --- |",
     ]
     for method, metrics in summarised(scores).items():
-        lines.append(f"| {method} | {metrics['psnr']} | {metrics['ssim']} | {metrics['nmse']} |")
+        lines.append(f"| {method} | {metrics['psnr']} | {metrics['ssim']:.4f} | {metrics['nmse']:.4f} |")
     lines += [
         "",
         "| PSNR difference | dB |",
         "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in differences.items()),
+        *(f"| {name} | {value} |" for name, value in found.items()),
     ]
     slices, subjects = len({(s.subject, s.slice) for s in scores}), len({s.subject for s in scores})
-    height, width = run.data["size"]
     seeds = ", ".join(map(str, sorted({own.recipe.seed for own in runs.values()})))
     times = ", ".join(f"{title} {spoken(own.training_seconds())}" for title, own in runs.items())
+    height, width = run.data["size"]
+    facts: dict[str, float] = {}
+    for own in runs.values():
+        facts |= sampling_facts(own.recipe, (height, width))
+    lost = facts.get("ht_lost_weight")
     lines += [
         "",
+        *([f"The ht loss's cap of 1/p takes {100 * lost:.2f} % of its weight.", ""] if lost is not None else []),
         f"Brackets: 95 % bootstrap interval over {subjects} subjects ({slices} slices). Trained on "
         f"{run.data['training_slices']} slices of {height}×{width}, sampling {kept}, {optimisation.steps} steps of "
         f"{optimisation.batch_size}, seed {seeds}, on {where['hardware']} (torch {where['torch']}). "

@@ -77,9 +77,8 @@ def test_the_whole_way(cli: CLI, tmp_path: Path) -> None:
     answer = cli("reconstruct", "first", "heads/phantom-003.nii.gz", "out.nii.gz", "--simulate")
     assert answer.code == 0, answer.err
     assert "(simulated)" in answer.out
-    assert cli("reconstruct", "first", "heads", "out").code == 0
-    answer = cli("upload", "first")
-    assert answer.code == 0, answer.err
+    assert "--white" in cli("reconstruct", "first", "heads", "out").err
+    assert cli("reconstruct", "first", "heads", "out", "--white", 255).code == 0
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -139,6 +138,10 @@ MISTAKES = {
     "learning rate": ("train", "DATA", "--steps", 1, "--learning-rate", "-1"),
     "ht loss": ("train", "DATA", "--steps", 1, "--loss", "ht", "--targets", "clean"),
     "unknown device": ("train", "DATA", "--steps", 1, "--device", "gpu"),
+    "seed must lie": ("train", "DATA", "--steps", 1, "--seed", 2**65),
+    "--epochs and --batch-size": ("train", "DATA", "--batch-size", 0),
+    "must be positive": ("train", "DATA", "--epochs", "nan"),
+    "run's folder is": ("train", "DATA", "--steps", 1, "--run-name", "..", "--overwrite"),
     "plain name": ("train", "DATA", "--steps", 1, "--run-name", "../up"),
     "made by `mri-n2n train`": ("evaluate", "absent", "DATA"),
     "no run": ("reconstruct", "absent", "a.nii", "b.nii"),

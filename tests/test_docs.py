@@ -43,9 +43,8 @@ def test_commands_in_the_documentation_exist(page: str) -> None:
         below = getattr(root.commands[first], "commands", None)
         if below:
             assert second in below, (first, second)
-    options = {
-        name for command in walk(root) for option in command.params for name in (*option.opts, *option.secondary_opts)
-    }
+    parameters = [option for command in walk(root) for option in command.params]
+    options = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert option in options | {"--help"}, option
 

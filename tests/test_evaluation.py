@@ -15,7 +15,7 @@ from mri_n2n.evaluation import (
     INPUT,
     ZERO_FILLED,
     Score,
-    difference,
+    differences,
     estimate,
     evaluate,
     methods_for,
@@ -28,7 +28,7 @@ from mri_n2n.evaluation import (
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import psnr
 from mri_n2n.recipes import Recipe
-from mri_n2n.task import Undersampling
+from mri_n2n.task import RepeatedScans, Undersampling
 
 CPU = torch.device("cpu")
 FIVE = Undersampling(acceleration=5.0, edge_probability=None)
@@ -62,7 +62,7 @@ def test_masks_do_not_depend_on_batch_or_selection(prepared: Path) -> None:
     again = evaluate(data, FIVE, methods, CPU, batch_size=12)
     part = evaluate(data, FIVE, methods, CPU, places=validation_places(data, 3))
     for score in (*again, *part):
-        match = next(other for other in whole if (other.subject, other.slice) == (score.subject, score.slice))
+        match = next(other for other in whole if other.row == score.row)
         assert score.psnr == pytest.approx(match.psnr, rel=1e-5)
     assert len(whole) == 12
     assert {score.subject for score in whole} == {"validation-001", "validation-002"}
@@ -82,10 +82,14 @@ def test_nan_names_its_slice(prepared: Path, value: float) -> None:
 
 
 def test_differences_are_paired() -> None:
-    scores = [Score(f"s{n}", 0, "a", 30.0 + 5 * n, 0.9, 0.1) for n in range(4)]
-    scores += [Score(f"s{n}", 0, "b", 29.0 + 5 * n, 0.9, 0.1) for n in range(4)]
-    found = difference(scores, "a", scores, "b")
+    """Slice by slice, also where a subject has several volumes with slices of the same number; seeds are pooled."""
+    scores = []
+    for row in range(8):
+        for method, gain in (("a", 1.0), ("b", 0.0), ("a2", 3.0), ("b2", 0.0)):
+            scores.append(Score(f"s{row // 4}", row, row % 2, method, 30.0 + 5 * row + gain, 0.9, 0.1))
+    found = differences(scores, [("a", "b")])
     assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert differences(scores, [("a", "b"), ("a2", "b2")]).mean == 2.0
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -93,11 +97,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_files(tmp_path: Path) -> None:
-    scores = [Score(subject, place, "m", 30.0 + place, 0.9, 0.1) for subject in "ab" for place in (1, 2)]
+    slices = [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    scores = [Score(subject, row, place, "m", 30.0 + place, 0.9, 0.1) for row, (subject, place) in enumerate(slices)]
     write_scores(tmp_path, scores, {"label": "simulated"})
     rows = read(tmp_path / "slices.csv")
     assert len(rows) == 4
-    assert rows[0] == {"subject": "a", "slice": "1", "method": "m", "psnr": "31.0", "ssim": "0.9", "nmse": "0.1"}
+    assert list(rows[0]) == ["subject", "row", "slice", "method", "psnr", "ssim", "nmse"]
+    assert list(rows[1].values()) == ["a", "1", "2", "m", "32.0", "0.9", "0.1"]
     assert [row["psnr"] for row in read(tmp_path / "subjects.csv")] == ["31.5", "31.5"]
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["label"] == "simulated"
@@ -114,6 +120,18 @@ def test_total_variation_denoises_what_it_should() -> None:
     naive = psnr(zero_filled(pair.measurement), pair.target[:, 0])
     classical = psnr(TotalVariation(iterations=300)(pair.measurement), pair.target[:, 0])
     assert float(classical) > float(naive) + 3
+    assert torch.equal(TotalVariation(iterations=20)(pair.measurement), TotalVariation(iterations=20)(pair.measurement))
+
+
+def test_kinds_of_data_and_run_must_match(prepared: Path) -> None:
+    with pytest.raises(UsageError, match="needs real pairs"):
+        evaluate(open_prepared(prepared), RepeatedScans(), {}, CPU)
+    with pytest.raises(UsageError, match="simulates undersampling"):
+        FIVE.check_data("pairs", (48, 48))
+    with pytest.raises(UsageError, match="impossible"):
+        Undersampling(acceleration=600.0, edge_probability=None).check_data("images", (31, 31))
+    with pytest.raises(UsageError, match="impossible"):
+        Undersampling(acceleration=5000.0, edge_probability=None).check_data("images", (256, 256))
 
 
 def test_methods(prepared: Path, tiny_recipe: Recipe) -> None:

@@ -29,7 +29,9 @@ def reconstructor(tiny_recipe: Recipe) -> Reconstructor:
 def test_any_matrix_size(tiny_recipe: Recipe, shape: tuple[int, int, int], simulate: bool) -> None:
     array = np.random.default_rng(0).random(shape, dtype=np.float32) * 700
     volume = Volume(array, np.eye(4), None, (0.0, 700.0), "x")
-    output, quality = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate)(volume)
+    white = None if simulate else 700.0
+    reconstructor = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate, white=white)
+    output, quality = reconstructor(volume)
     assert output.shape == shape
     assert np.isfinite(output).all()
     assert (quality is not None) == simulate
@@ -64,7 +66,7 @@ def test_file_to_file_keeps_the_geometry_and_says_simulated(
     np.testing.assert_array_equal(before.affine, after.affine)
     assert before.header.get_zooms() == after.header.get_zooms()
     assert b"SIMULATED" in after.header["descrip"].item()
-    about = json.loads((tmp_path / "out.json").read_text())
+    about = json.loads((tmp_path / "out.nii.gz.json").read_text())
     assert about["simulated"] is True
     assert "SIMULATED" in about["label"]
     assert about["psnr"] == done.psnr
@@ -89,7 +91,7 @@ def test_one_bad_volume_does_not_stop_the_others(reconstructor: Reconstructor, h
     (source / "b.nii.gz").write_bytes(sorted(heads.iterdir())[0].read_bytes())
     with pytest.raises(UsageError, match="1 of 2 volumes could not"):
         reconstruct_path(reconstructor, source, tmp_path / "out", {})
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.json", "b.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "b.nii.gz.json"]
 
 
 def test_where_to_write(reconstructor: Reconstructor, heads: Path, tmp_path: Path) -> None:
@@ -98,10 +100,50 @@ def test_where_to_write(reconstructor: Reconstructor, heads: Path, tmp_path: Pat
         reconstruct_path(reconstructor, source, tmp_path / "out.txt", {})
     with pytest.raises(UsageError, match="no file"):
         reconstruct_path(reconstructor, tmp_path / "absent.nii", tmp_path / "out.nii", {})
-    with pytest.raises(UsageError, match="same folder"):
-        reconstruct_path(reconstructor, heads, heads, {})
+    with pytest.raises(UsageError, match="lies in the other"):
+        reconstruct_path(reconstructor, heads, heads / "out", {})
     reconstruct_path(reconstructor, source, tmp_path, {})
     assert (tmp_path / source.name).exists()
+
+
+def test_other_files_are_never_overwritten(reconstructor: Reconstructor, heads: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.nii.gz"
+    source.write_bytes(sorted(heads.iterdir())[0].read_bytes())
+    with pytest.raises(UsageError, match="would be overwritten"):
+        reconstruct_path(reconstructor, source, tmp_path, {}, overwrite=True)
+    (tmp_path / "out.nii.gz.json").write_text("{}")
+    with pytest.raises(UsageError, match="exists"):
+        reconstruct_path(reconstructor, source, tmp_path / "out.nii.gz", {})
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_white_is_the_scale_of_an_undersampled_image(tiny_recipe: Recipe) -> None:
+    """The network sees what it saw in training: black at -0.5 and white at 0.5, whatever the artefacts beyond them."""
+    seen: list[torch.Tensor] = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            seen.append(image)
+            return image
+
+    array = np.zeros((8, 8, 2), np.float32)
+    array[0, 0, :], array[1, 1, :] = 1000.0, -300.0
+    volume = Volume(array, np.eye(4), None, (-1e9, 1e9), "x")
+    with pytest.raises(UsageError, match="--white"):
+        Reconstructor(Watching(), tiny_recipe, CPU)
+    output, _ = Reconstructor(Watching(), tiny_recipe, CPU, white=500.0)(volume)
+    assert float(seen[0].max()) == pytest.approx(1.5)
+    assert float(seen[0].min()) == pytest.approx(-1.1)
+    np.testing.assert_allclose(output, array, atol=1e-3)
+
+
+def test_blank_slices_have_no_quality(tiny_recipe: Recipe) -> None:
+    array = np.zeros((16, 16, 2), np.float32)
+    array[4:9, 4:9, 0] = 1.0
+    volume = Volume(array, np.eye(4), None, (0.0, 1.0), "x")
+    _, quality = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate=True)(volume)
+    assert quality is not None
+    assert quality < 40
 
 
 def test_simulation_needs_undersampling() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mri_n2n.data.ixi import prepare_ixi
+from mri_n2n.data.preparation import PrepareRequest
 from mri_n2n.data.selection import SliceRequest
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.data.subjects import SplitRequest
@@ -134,7 +135,7 @@ def test_resuming_a_finished_run_does_nothing(tmp_path: Path, tiny_recipe: Recip
 
 def test_changed_data_is_refused(tmp_path: Path, tiny_recipe: Recipe, prepared: Path, heads: Path) -> None:
     directory = finished(tmp_path / "run", tiny_recipe, prepared)
-    prepare_ixi(heads, tmp_path / "other", split=SplitRequest(2, 2), slices=SliceRequest(14, 20))
+    prepare_ixi(heads, tmp_path / "other", PrepareRequest(SplitRequest(2, 2), SliceRequest(14, 20)))
     with pytest.raises(UsageError, match="data has changed"):
         run_training(open_run(directory), open_prepared(tmp_path / "other"), CPU, resume=True, track=False)
 
@@ -186,6 +187,46 @@ def test_a_run_without_network(tmp_path: Path, tiny_recipe: Recipe, prepared: Pa
         (run.directory / "run.json").write_text(text)
         with pytest.raises(UsageError):
             open_run(run.directory)
+
+
+def test_killed_between_network_and_state(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    """The network is written before the state that counts on it: a finished run always has its last network."""
+    whole = finished(tmp_path / "whole", tiny_recipe, prepared)
+    data = open_prepared(prepared)
+    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+
+    def dies(path: Path, state: object, **_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mri_n2n.runs.save_state", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(run, data, CPU, track=False)
+    assert run.status() == "KILLED"
+    assert run_training(run, data, CPU, track=False, resume=run.state_path.exists())
+    one, two = weights(whole), weights(run.directory)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert run.status() == "FINISHED"
+
+
+def test_overwriting_removes_runs_only(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    data = open_prepared(prepared)
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        create_run(tmp_path, tiny_recipe, prepared, data, CPU, overwrite=True)
+    directory = finished(tmp_path / "run", tiny_recipe, prepared)
+    create_run(directory, tiny_recipe, prepared, data, CPU, overwrite=True)
+    assert [path.name for path in directory.iterdir()] == ["run.json"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("bits", [8, 16])
+def test_on_a_gpu(tmp_path: Path, tiny_recipe: Recipe, heads: Path, bits: int) -> None:
+    prepare_ixi(heads, tmp_path / "data", PrepareRequest(SplitRequest(2, 2), SliceRequest(14, 19), bits))
+    data, device = open_prepared(tmp_path / "data"), torch.device("cuda")
+    run = create_run(tmp_path / "run", tiny_recipe, tmp_path / "data", data, device)
+    assert run_training(run, data, device, track=False)
 
 
 def test_durations_are_spoken() -> None:

@@ -82,18 +82,45 @@ def test_mirroring_twice_adds_nothing(tmp_path: Path, tiny_recipe: Recipe, prepa
     data = open_prepared(prepared)
     run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
     run_training(run, data, CPU, track=False)
-    first = mirror(run.directory, parameters=run.parameters(), name="run", upto=None, status="FINISHED")
+    mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
+    first = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     before = points(sqlite, first, "loss")
-    assert mirror(run.directory, parameters=run.parameters(), name="run", upto=None, status="FINISHED") == first
+    again = mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
+    assert again.startswith(first)
     assert points(sqlite, first, "loss") == before
     assert len(before) == 12
+
+
+def test_uploading_a_stopped_run_and_resuming_it(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`upload` sends what the checkpoint counts on and no more, so that nothing is sent twice or lost after it."""
+    data = open_prepared(prepared)
+    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    check = TrainState.check
+
+    def dies(self: TrainState) -> None:
+        if self.step == 7:
+            raise KeyboardInterrupt
+        check(self)
+
+    monkeypatch.setattr(TrainState, "check", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(run, data, CPU, save_seconds=0.0, track=False)
+    monkeypatch.setattr(TrainState, "check", check)
+    assert run.status() == "KILLED"
+    mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status=run.status())
+    run_id = json.loads((run.directory / "tracking.json").read_text())["run_id"]
+    assert [step for step, _ in points(sqlite, run_id, "loss")] == [1, 2, 3, 4, 5, 6]
+    assert run_training(run, data, CPU, resume=True)
+    assert [step for step, _ in points(sqlite, run_id, "loss")] == list(range(1, 13))
 
 
 class Silent(BaseHTTPRequestHandler):
     """Accepts a connection and never answers."""
 
     def do_GET(self) -> None:
-        time.sleep(30)
+        time.sleep(6)
 
     do_POST = do_GET
 
@@ -126,12 +153,13 @@ def test_a_server_that_does_not_answer(
     assert len((run.directory / "metrics.jsonl").read_text().splitlines()) == 25
     if kind == "refused":
         with pytest.raises(UsageError, match="does not answer"):
-            mirror(run.directory, parameters=run.parameters(), name="run", upto=None, status="FINISHED")
+            mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
     else:
         server.shutdown()
         server.server_close()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'later.db'}")
-    run_id = mirror(run.directory, parameters=run.parameters(), name="run", upto=None, status="FINISHED")
+    mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
+    run_id = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     assert len(points(os.environ["MLFLOW_TRACKING_URI"], run_id, "loss")) == 12
 
 

@@ -9,12 +9,12 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mri_n2n.data.selection import SliceRequest, normalised
-from mri_n2n.data.slices import Manifest, SliceWriter, plan_hash
-from mri_n2n.data.subjects import SplitRequest, number_of, numbers_so_far, subject_of
-from mri_n2n.data.volumes import Volume, common_size, find_volumes, read_volume, stem
+from mri_n2n.data.manifest import Manifest, StoredVolume
+from mri_n2n.data.preparation import PrepareRequest, prepare
+from mri_n2n.data.selection import normalised
+from mri_n2n.data.volumes import Volume, find_volumes, named, read_volume, stem
 from mri_n2n.errors import BadVolume, UsageError, one_line
-from mri_n2n.progress import bar, say
+from mri_n2n.progress import say
 
 LARGEST_ROTATION = 20.0  # degrees
 LARGEST_TRANSLATION = 30.0  # mm
@@ -33,103 +33,68 @@ class Motion:
     correlation: float
     gain: float
 
-    def __str__(self) -> str:
-        return f"{self.rotation:.2f}°, {self.translation:.2f} mm; correlation {self.correlation:.4f}"
-
 
 def register(first: Volume, second: Volume) -> tuple[NDArray[np.float32], Motion]:
-    """`second` rigidly moved onto the grid of `first` and scaled to its brightness, and the motion found.
+    """Both scans `[2 x y z]` on the grid of `first`, and the motion found and undone.
 
-    Noise is kept as it is as far as interpolation allows (cubic B-spline); places that the second scan does not cover
-    take the value of the first, so that nothing is learned there.
+    `second` is rigidly moved and scaled to the brightness of `first`. Noise is kept as far as interpolation allows
+    (cubic B-spline). Places that the second scan does not cover are black in both: there is nothing to learn.
     """
     fixed, moving = _image(first), _image(second)
     transform = _rigid(fixed, moving)
-    covered = sitk.Resample(
-        sitk.Cast(moving * 0 + 1, sitk.sitkFloat32), fixed, transform, sitk.sitkNearestNeighbor, 0.0
-    )
-    aligned = sitk.Resample(moving, fixed, transform, sitk.sitkBSpline, 0.0)
-    inside = _array(covered) > 0.5
-    b = _array(aligned)
-    a = first.array
+    everywhere = sitk.Cast(moving * 0 + 1, sitk.sitkFloat32)
+    inside = _array(sitk.Resample(everywhere, fixed, transform, sitk.sitkNearestNeighbor, 0.0)) > 0.5
+    a, b = first.array, _array(sitk.Resample(moving, fixed, transform, sitk.sitkBSpline, 0.0))
     head = inside & (gaussian_filter(a, 1.5) > 0.2 * np.percentile(a, 99))
     if head.sum() < 0.01 * head.size or not b[head].mean() > 0:
-        raise BadVolume("the two scans do not overlap")
+        raise BadVolume("the two scans do not overlap.")
     gain = float(b[head].mean() / a[head].mean())
-    b = np.where(inside, b / gain, a).astype(np.float32)
-    smooth_a, smooth_b = gaussian_filter(a, 1.5), gaussian_filter(b, 1.5)
-    correlation = float(np.corrcoef(smooth_a[inside], smooth_b[inside])[0, 1])
-    rotation, translation = _size(transform)
-    return b, Motion(rotation, translation, correlation, gain)
+    pair = np.where(inside, np.stack([a, b / gain]), 0).astype(np.float32)
+    smooth = [gaussian_filter(scan, 1.5)[inside] for scan in pair]
+    correlation = float(np.corrcoef(smooth)[0, 1])
+    return pair, Motion(*_size(transform), correlation, gain)
 
 
-def prepare_pairs(
-    first: Path,
-    second: Path,
-    destination: Path,
-    *,
-    split: SplitRequest | None = None,
-    slices: SliceRequest | None = None,
-    bits: int = 16,
-    strict: bool = False,
-    overwrite: bool = False,
-) -> Manifest:
+def prepare_pairs(first: Path, second: Path, destination: Path, request: PrepareRequest | None = None) -> Manifest:
     """Match the volumes of two folders by name, register each second scan to its first, and store both as real pairs.
 
-    A pair that cannot be read or does not align is reported and skipped, or raised if `strict`.
+    A pair that cannot be read or does not align is reported and skipped, or raised if strict.
     """
-    split, slices = split or SplitRequest(), slices or SliceRequest()
+    request = request or PrepareRequest(bits=16)
     pairs, alone = _matched(first, second)
-    split.check_enough(len({subject_of(a) for a, _ in pairs}), f"in both {first} and {second}")
-    files = [file for pair in pairs for file in pair]
-    options = {"kind": "pairs", "split": asdict(split), "slices": asdict(slices), "bits": bits}
-    manifest = Manifest("pairs", plan_hash(options, files), bits, common_size([a for a, _ in pairs]))
-    writer = SliceWriter(destination, manifest, overwrite=overwrite)
-    if writer.complete:
-        say(f"{destination} is already prepared: nothing to do.")
-        return writer.manifest
     for file in alone:
         say(f"skipped: {file} has no partner of the same name in the other folder.")
-    numbers = numbers_so_far(writer.manifest)
-    with writer.filling():
-        for file_a, file_b in bar(pairs, description="registering", unit="pair"):
-            name = str(file_a.relative_to(first))
-            part = split.of(subject_of(file_a), writer.manifest, numbers)
-            if part is None or writer.has(name):
-                continue
-            try:
-                a, b = read_volume(file_a), read_volume(file_b)
-                chosen = slices.within(file_a, a.array.shape[2])
-                aligned, motion = register(a, b)
-                _refuse_misaligned(motion)
-                images, stored = normalised(np.stack([a.array, aligned]), chosen)
-            except BadVolume as error:
-                if strict:
-                    raise
-                say(f"skipped: {file_a}: {error}")
-                writer.skip(name, str(error))
-                continue
-            sources = [
-                {"file": name, "sha256": a.sha256},
-                {"file": str(file_b.relative_to(second)), "sha256": b.sha256},
-            ]
-            subject = number_of(subject_of(file_a), part, writer.manifest, numbers)
-            say(f"{subject}: moved {motion}")
-            writer.append(replace(stored, subject=subject, split=part, sources=sources, notes=asdict(motion)), images)
-        split.check_filled(writer.manifest, f"in both {first} and {second}")
-        return writer.finish()
+
+    def load(name: str) -> tuple[NDArray[np.float32], StoredVolume]:
+        a, b = (read_volume(file) for file in pairs[name])
+        chosen = request.slices.within(pairs[name][0], a.array.shape[2])
+        try:
+            if a.sha256 == b.sha256:
+                raise BadVolume("both files are the same scan, a pair needs two.")
+            both, motion = register(a, b)
+            _refuse_misaligned(motion)
+        except BadVolume as error:
+            raise BadVolume(f"{pairs[name][0]} and its partner: {error}") from None
+        images, stored = normalised(both, chosen)
+        sources = [{"file": name, "sha256": a.sha256}, {"file": name, "sha256": b.sha256}]
+        return images, replace(stored, sources=sources, notes=asdict(motion))
+
+    sources = {name: pair[0] for name, pair in pairs.items()}
+    where, partners = f"in both {first} and {second}", [pair[1] for pair in pairs.values()]
+    return prepare("pairs", sources, load, destination, request, where=where, partners=partners)
 
 
-def _matched(first: Path, second: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
+def _matched(first: Path, second: Path) -> tuple[dict[str, tuple[Path, Path]], list[Path]]:
     """Pairs of files with the same relative name (the suffix may differ), and files without a partner."""
     if first.resolve() == second.resolve():
         raise UsageError(f"{first} was given twice: real pairs need two scans.")
-    a = {file.relative_to(first).with_name(stem(file)): file for file in find_volumes(first)}
-    b = {file.relative_to(second).with_name(stem(file)): file for file in find_volumes(second)}
-    pairs = [(a[name], b[name]) for name in a if name in b]
+    names = {name: file.relative_to(first).with_name(stem(file)) for name, file in named(first).items()}
+    others = {file.relative_to(second).with_name(stem(file)): file for file in find_volumes(second)}
+    pairs = {name: (first / name, others[key]) for name, key in names.items() if key in others}
     if not pairs:
         raise UsageError(f"no file in {first} has the name of one in {second}. Name the scans of a subject alike.")
-    return pairs, [file for one, other in ((a, b), (b, a)) for name, file in one.items() if name not in other]
+    alone = [first / name for name in names if name not in pairs]
+    return pairs, alone + [file for key, file in others.items() if key not in names.values()]
 
 
 def _refuse_misaligned(motion: Motion) -> None:

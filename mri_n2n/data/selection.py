@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.data.slices import StoredVolume
+from mri_n2n.data.manifest import StoredVolume
 from mri_n2n.errors import BadVolume
 
 

@@ -4,19 +4,23 @@ import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from mri_n2n.data.slices import Manifest, Split
+from mri_n2n.data.manifest import Manifest, Split
 from mri_n2n.data.volumes import stem
 from mri_n2n.errors import UsageError
 
 _SPLITS: dict[str, Split] = {"train": "train", "validation": "validation"}
+_SUBJECT = re.compile(r"(?<![A-Za-z0-9])(IXI\d+|sub-[A-Za-z0-9]+)")
 
 
-def subject_of(path: Path) -> str:
-    """The subject that a file belongs to: the IXI number where the name has one, else the whole name."""
-    found = re.match(r"IXI\d+", path.name)
-    return found.group() if found else stem(path)
+def subject_of(name: str) -> str:
+    """The subject that a file belongs to, from its name relative to the source folder.
+
+    The IXI number (IXI012) or BIDS label (sub-07) where the folder or the file has one, else the whole relative name.
+    """
+    found = _SUBJECT.search(name)
+    return found.group() if found else str(PurePath(name).with_name(stem(PurePath(name))))
 
 
 @dataclass(frozen=True)
@@ -50,33 +54,35 @@ class SplitRequest:
                 f"{train} usable subjects to train and {validation} to validate {where}, both need at least one."
             )
 
-    def of(self, subject: str, manifest: Manifest, numbers: dict[str, str]) -> Split | None:
-        """The split of the next subject, None if it is not wanted.
-
-        `numbers` holds the subjects that were placed before.
-        """
+    def of(self, name: str, manifest: Manifest) -> Split | None:
+        """The split of the next file, None if it is not wanted; `manifest` holds what was placed before."""
         if self.assigned is not None:
-            return self.assigned.get(subject)
-        if subject in numbers:
-            return "train" if numbers[subject].startswith("train") else "validation"
+            return self.assigned.get(subject_of(name))
+        earlier = _numbers(manifest).get(subject_of(name))
+        if earlier is not None:
+            return "train" if earlier.startswith("train") else "validation"
         if len(manifest.subjects("train")) < self.train:
             return "train"
         return "validation" if len(manifest.subjects("validation")) < self.validation else None
 
-
-def number_of(subject: str, split: Split, manifest: Manifest, numbers: dict[str, str]) -> str:
-    """The subject's number within its split, such as train-001, remembered in `numbers`."""
-    return numbers.setdefault(subject, f"{split}-{len(manifest.subjects(split)) + 1:03d}")
-
-
-def numbers_so_far(manifest: Manifest) -> dict[str, str]:
-    """The numbers that an interrupted preparation has given to subjects."""
-    return {subject_of(Path(volume.sources[0]["file"])): volume.subject for volume in manifest.volumes}
+    def number(self, name: str, split: Split, manifest: Manifest) -> str:
+        """The subject's number within its split, such as train-001."""
+        return _numbers(manifest).get(subject_of(name), f"{split}-{len(manifest.subjects(split)) + 1:03d}")
 
 
-def read_split_table(path: Path, files: Iterable[Path]) -> dict[str, Split]:
-    """Read a CSV with the columns `subject` (an IXI number, or a file's name) and `split` (train or validation)."""
-    known = {name: subject_of(file) for file in files for name in (subject_of(file), stem(file), file.name)}
+def _numbers(manifest: Manifest) -> dict[str, str]:
+    return {subject_of(volume.sources[0]["file"]): volume.subject for volume in manifest.volumes}
+
+
+def read_split_table(path: Path, names: Iterable[str]) -> dict[str, Split]:
+    """Read a CSV with the columns `subject` and `split` (train or validation).
+
+    A subject is what `subject_of` says of one of `names` (relative to the source folder), or a file's name.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        for alias in (subject_of(name), name, PurePath(name).name, stem(PurePath(name))):
+            known.setdefault(alias, subject_of(name))
     assigned: dict[str, Split] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as table:
@@ -86,12 +92,12 @@ def read_split_table(path: Path, files: Iterable[Path]) -> dict[str, Split]:
     if not rows or not {"subject", "split"} <= set(rows[0]):
         raise UsageError(f"{path} needs a header with the columns subject and split, and one line per subject.")
     for line, row in enumerate(rows, start=2):
-        name, part = (row["subject"] or "").strip(), (row["split"] or "").strip()
-        if name not in known:
-            raise UsageError(f"{path} line {line}: no volume of subject {name!r} in the source folder.")
+        subject, part = (row["subject"] or "").strip(), (row["split"] or "").strip()
+        if subject not in known:
+            raise UsageError(f"{path} line {line}: no volume of subject {subject!r} in the source folder.")
         split = _SPLITS.get(part)
         if split is None:
             raise UsageError(f"{path} line {line}: split {part!r}, expected train or validation.")
-        if assigned.setdefault(known[name], split) != split:
-            raise UsageError(f"{path} line {line}: subject {name!r} is in both splits. Put each subject in one.")
+        if assigned.setdefault(known[subject], split) != split:
+            raise UsageError(f"{path} line {line}: subject {subject!r} is in both splits. Put each subject in one.")
     return assigned

@@ -3,7 +3,7 @@
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import nibabel
@@ -36,12 +36,12 @@ class Volume:
     sha256: str
 
 
-def suffix(path: Path) -> str:
+def suffix(path: PurePath) -> str:
     """The volume suffix of `path`, or an empty string."""
     return next((known for known in SUFFIXES if path.name.lower().endswith(known)), "")
 
 
-def stem(path: Path) -> str:
+def stem(path: PurePath) -> str:
     """The file's name without its volume suffix."""
     return path.name[: len(path.name) - len(suffix(path))]
 
@@ -75,6 +75,11 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         raise BadVolume(f"{path} holds {dtype} of shape {tuple(shape)}, expected grey values. Convert it first.")
     height, width, depth = (int(size) for size in shape)
     return height, width, depth
+
+
+def named(source: Path) -> dict[str, Path]:
+    """The volumes under `source`, by their names relative to it."""
+    return {file.relative_to(source).as_posix(): file for file in find_volumes(source)}
 
 
 def common_size(paths: list[Path]) -> tuple[int, int]:
@@ -122,7 +127,10 @@ def write_volume(path: Path, array: NDArray[np.float32], like: Volume, descripti
     if suffix(path) == ".mgz":
         image: Any = nibabel.MGHImage(clipped, like.affine)
     else:
-        image = nibabel.Nifti1Image(clipped, like.affine, _nifti_header(like, description))
+        header = _nifti_header(like, description)
+        second = isinstance(header, nibabel.Nifti2Header)
+        kind: Any = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        image = kind(clipped, like.affine, header)
         if not isinstance(like.header, nibabel.Nifti1Header):
             image.set_qform(like.affine, code="scanner")
             image.set_sform(like.affine, code="scanner")
@@ -135,7 +143,7 @@ def _nifti_header(like: Volume, description: str) -> Any:
     header: Any = nibabel.Nifti1Header()
     if isinstance(like.header, nibabel.Nifti1Header):
         header = like.header.copy()
-        for name in ("db_name", "aux_file", "intent_name"):
+        for name in {"db_name", "aux_file", "intent_name"} & set(header.keys()):  # NIfTI-2 has no db_name
             header[name] = b""
         header.extensions.clear()
         header["cal_min"] = header["cal_max"] = 0

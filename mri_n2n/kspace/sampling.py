@@ -9,9 +9,10 @@ from scipy.optimize import brentq
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
-from mri_n2n.kspace.fourier import indices
+from mri_n2n.kspace.fourier import CPU, indices
 
 Grid = tuple[int, int]
+SMALLEST = 1e-9  # rarer frequencies are never seen, and their weight 1/p drowns everything
 
 
 @lru_cache(maxsize=32)
@@ -21,9 +22,16 @@ def radius(grid: Grid) -> Float[Tensor, "h w"]:
     return torch.hypot(rows[:, None], columns[None, :])
 
 
-def exponential_density(grid: Grid, decay: float) -> Float[Tensor, "h w"]:
-    """p(k) = exp(-λ|k|) (§3.4): the probability that a frequency is kept; 1 at DC."""
-    return torch.exp(-decay * radius(grid)).float()
+@lru_cache(maxsize=32)
+def exponential_density(grid: Grid, decay: float, device: torch.device = CPU) -> Float[Tensor, "h w"]:
+    """p(k) = exp(-λ|k|) (§3.4): the probability that a frequency is kept; 1 at DC. Shared: do not change."""
+    density = torch.exp(-decay * radius(grid))
+    if float(density.min()) < SMALLEST:
+        raise UsageError(
+            f"impossible sampling: on a {grid[0]}×{grid[1]} grid the corners of k-space would never be kept "
+            f"(p = {float(density.min()):.1e}). Ask for less acceleration, or a higher edge probability."
+        )
+    return density.float().to(device)
 
 
 def decay_for_edge(grid: Grid, edge_probability: float) -> float:

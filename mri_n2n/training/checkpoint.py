@@ -32,24 +32,32 @@ def save_state(path: Path, state: TrainState, **also: int) -> None:
 
 
 def load_state(path: Path, state: TrainState, device: torch.device) -> dict[str, int]:
-    """Fill `state` from the checkpoint at `path` and return the integers saved with it.
+    """Fill `state` from the checkpoint at `path` and return the integers saved with it."""
+    content = read_state(path, device)
+    try:
+        state.network.load_state_dict(content["network"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = int(content["step"])
+        state.pending = list(content["pending"])
+        return {name: int(value) for name, value in content["also"].items()}
+    except UNREADABLE as error:
+        raise _damaged(path, error) from None
 
-    The file is read with `weights_only=True`: a pickle payload is refused, never run.
-    """
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """The content of a checkpoint, read with `weights_only=True`: a pickle payload is refused, never run."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of foreign pickles: they are refused below
             content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
-        state.network.load_state_dict(content["network"])
-        state.optimiser.load_state_dict(content["optimiser"])
-        state.step = int(content["step"])
-        state.pending = list(content["pending"])
-        return {name: int(value) for name, value in content["also"].items()}
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {path}: the run stopped before its first one. Start it again.") from None
     except (*UNREADABLE, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"{path} is damaged or not a checkpoint of this program ({one_line(error)}). Train again."
-        ) from None
+        raise _damaged(path, error) from None
+    return content
+
+
+def _damaged(path: Path, error: BaseException) -> UsageError:
+    return UsageError(f"{path} is damaged or not a checkpoint of this program ({one_line(error)}). Train again.")

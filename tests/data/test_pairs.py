@@ -10,6 +10,7 @@ from scipy.ndimage import affine_transform
 
 from mri_n2n.data.pairs import prepare_pairs, register
 from mri_n2n.data.phantom import draw_head
+from mri_n2n.data.preparation import PrepareRequest
 from mri_n2n.data.selection import SliceRequest
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.data.subjects import SplitRequest
@@ -55,7 +56,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_known_motion_is_found_and_undone(scans: Path) -> None:
     first, second = (read_volume(scans / side / "s0.nii.gz") for side in "ab")
-    aligned, motion = register(first, second)
+    (_, aligned), motion = register(first, second)
     assert motion.rotation == pytest.approx(2.0, abs=0.15)
     assert motion.translation == pytest.approx(np.hypot(3.0, 1.5), abs=0.2)  # mm
     assert motion.gain == pytest.approx(1.25, rel=0.02)
@@ -67,12 +68,12 @@ def test_known_motion_is_found_and_undone(scans: Path) -> None:
 
 
 def test_prepared_pairs(scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    manifest = prepare_pairs(scans / "a", scans / "b", tmp_path / "data", split=SplitRequest(2, 1), slices=SOME)
+    manifest = prepare_pairs(scans / "a", scans / "b", tmp_path / "data", PrepareRequest(SplitRequest(2, 1), SOME, 16))
     data = open_prepared(tmp_path / "data")
     assert data.array.shape == (18, 2, 64, 64)
     assert data.array.dtype == np.uint16
     assert manifest.volumes[0].notes["rotation"] == pytest.approx(2.0, abs=0.15)
-    assert "mm; correlation" in capfd.readouterr().err
+    assert "train-001: rotation" in capfd.readouterr().err
     noise = (data.array[:, 0].astype(float) - data.array[:, 1].astype(float))[:, 16:48, 16:48]
     assert abs(noise.mean()) < 0.2 * noise.std()  # neither scan is brighter
 
@@ -81,14 +82,17 @@ def test_pairs_that_do_not_align_are_refused(scans: Path, tmp_path: Path) -> Non
     a, b = shutil.copytree(scans / "a", tmp_path / "a"), shutil.copytree(scans / "b", tmp_path / "b")
     rng = np.random.default_rng(7)
     write(b / "s0.nii.gz", rng.random((64, 64, 48)))  # nothing but noise
+    shutil.copy(a / "s1.nii.gz", a / "s4.nii.gz")
+    shutil.copy(a / "s1.nii.gz", b / "s4.nii.gz")  # one scan twice
     write(a / "s3.nii.gz", draw_head((64, 64, 48), rng))
     other = draw_head((64, 64, 48), rng)
     write(b / "s3.nii.gz", np.rot90(other, axes=(0, 2))[:, :, :48])  # another head, lying on its side
-    split = SplitRequest(assigned={"s0": "train", "s1": "train", "s2": "validation", "s3": "train"})
-    manifest = prepare_pairs(a, b, tmp_path / "data", split=split, slices=SOME)
+    split = SplitRequest(assigned={"s0": "train", "s1": "train", "s2": "validation", "s3": "train", "s4": "train"})
+    manifest = prepare_pairs(a, b, tmp_path / "data", PrepareRequest(split, SOME, 16))
     assert [volume.sources[0]["file"] for volume in manifest.volumes] == ["s1.nii.gz", "s2.nii.gz"]
     reasons = {skipped["file"]: skipped["reason"] for skipped in manifest.skipped}
-    assert set(reasons) == {"s0.nii.gz", "s3.nii.gz"}
+    assert set(reasons) == {"s0.nii.gz", "s3.nii.gz", "s4.nii.gz"}
+    assert "same scan" in reasons.pop("s4.nii.gz")
     for reason in reasons.values():
         assert "align" in reason or "overlap" in reason or "too far" in reason
 
@@ -98,7 +102,7 @@ def test_truncated_input_is_noticed_before_registration(scans: Path, tmp_path: P
     path = b / "s1.nii.gz"
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(BadVolume, match="truncated"):
-        prepare_pairs(a, b, tmp_path / "data", split=SplitRequest(2, 1), slices=SOME, strict=True)
+        prepare_pairs(a, b, tmp_path / "data", PrepareRequest(SplitRequest(2, 1), SOME, 16, strict=True))
 
 
 def test_names_must_match(scans: Path, tmp_path: Path) -> None:
