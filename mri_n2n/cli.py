@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mri_n2n.data.cli import Overwrite, given, phantom_command, prepare
 from mri_n2n.errors import UsageError
 
 app = typer.Typer(
@@ -14,86 +15,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare = typer.Typer(help="Turn folders of volumes into training data.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(prepare, name="prepare")
+app.command("phantom")(phantom_command)
 
-RUNS = Path("runs")
-INTERRUPTED = 130  # the shell's word for it: `train && evaluate` does not go on
-
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 Targets = Literal["noisy", "clean"]
 LossName = Literal["paper", "ht"]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output that exists.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Train = Annotated[int, typer.Option("--train", help="Subjects to train on: the first by path.")]
-Validation = Annotated[int, typer.Option("--validation", help="Subjects to validate on: the next.")]
-SplitTable = Annotated[
-    Path | None,
-    typer.Option("--split", help="CSV with the columns subject and split (train or validation), instead of counts."),
-]
-Slices = Annotated[str, typer.Option(help="First and last slice of the third axis, counted from 0, FIRST:LAST.")]
-Bits = Annotated[int, typer.Option(help="8 or 16 bits per stored pixel.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad volume instead of skipping it.")]
-
-
-@prepare.command("ixi")
-def prepare_ixi_command(
-    context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Folder of 3-D volumes (.nii, .nii.gz, .mgz), IXI's or any other.")],
-    dest: Annotated[Path, typer.Argument(help="Folder for the prepared slices.")],
-    train: Train = 50,
-    validation: Validation = 10,
-    split: SplitTable = None,
-    slices: Slices = "25:124",
-    bits: Bits = 8,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Prepare magnitude volumes, from which undersampled k-space is simulated."""
-    from mri_n2n.data.ixi import prepare_ixi
-
-    request = _request(context, source, split, slices, train, validation, bits, strict, overwrite)
-    manifest = prepare_ixi(source, dest, request)
-    _report_prepared(manifest, dest)
-
-
-@prepare.command("pairs")
-def prepare_pairs_command(
-    context: typer.Context,
-    dir_a: Annotated[Path, typer.Argument(help="Folder of first scans.")],
-    dir_b: Annotated[Path, typer.Argument(help="Folder of second scans, of the same names.")],
-    dest: Annotated[Path, typer.Argument(help="Folder for the prepared slices.")],
-    train: Train = 50,
-    validation: Validation = 10,
-    split: SplitTable = None,
-    slices: Slices = "25:124",
-    bits: Bits = 16,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
-    from mri_n2n.data.pairs import prepare_pairs
-
-    request = _request(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
-    manifest = prepare_pairs(dir_a, dir_b, dest, request)
-    _report_prepared(manifest, dest)
-
-
-@app.command("phantom")
-def phantom_command(
-    dest: Annotated[Path, typer.Argument(help="Folder for the volumes.")],
-    subjects: Annotated[int, typer.Option(help="How many different heads.")] = 8,
-    size: Annotated[int, typer.Option(help="Pixels per side of a slice.")] = 96,
-    seed: Annotated[int, typer.Option(help="Another seed, other heads.")] = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write procedural heads as NIfTI, to try everything without data."""
-    from mri_n2n.data.phantom import write_heads
-
-    paths = write_heads(dest, subjects=subjects, size=size, seed=seed, overwrite=overwrite)
-    typer.echo(f"{len(paths)} volumes in {dest}.")
-    validation = max(1, subjects // 4)
-    typer.echo(f"Next: mri-n2n prepare ixi {dest} DEST --train {subjects - validation} --validation {validation}")
+RUNS = Path("runs")
+INTERRUPTED = 130  # the shell's word for it: `train && evaluate` does not go on
 
 
 @app.command("train")
@@ -140,8 +70,10 @@ def train_command(
     """Train a network. The defaults are the published configuration (300 epochs, meant for a GPU)."""
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
+    from mri_n2n.recipes import Optimisation, Recipe
     from mri_n2n.run_directory import create_run, open_run
     from mri_n2n.runs import run_training
+    from mri_n2n.training.schedules import RampedRate
 
     chosen = chosen_device(device)
     if resume is not None:
@@ -151,23 +83,14 @@ def train_command(
     else:
         if data is None:
             raise UsageError("name the data to train on: mri-n2n train DATA. Make it with `mri-n2n prepare`.")
-        if steps is not None and _given(context, "epochs"):
+        if steps is not None and given(context, "epochs"):
             raise UsageError("give --epochs or --steps, not both.")
         prepared = open_prepared(data)
-        recipe = _recipe(
-            prepared.manifest.kind,
-            targets=targets,
-            loss=loss,
-            acceleration=acceleration,
-            edge_probability=edge_probability,
-            steps=steps if steps is not None else _steps(epochs, len(prepared.rows("train")), batch_size),
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            ramp_down=ramp_down,
-            bf16=precision == "bf16",
-            compile=compile,
-            seed=seed,
-        )
+        task = _task(prepared.manifest.kind, targets, loss, acceleration, edge_probability)
+        count = steps if steps is not None else _steps(epochs, len(prepared.rows("train")), batch_size)
+        schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
+        optimisation = Optimisation(count, batch_size, schedule, bf16=precision == "bf16", compile=compile)
+        recipe = Recipe(task, optimisation, seed=seed)
         if run_name is not None and (Path(run_name).name != run_name or run_name.startswith(".")):
             raise UsageError(f"--run-name {run_name!r} must be a plain name: the run's folder is runs/NAME.")
         name = run_name or _default_name(recipe, prepared.manifest.kind, targets, loss)
@@ -263,69 +186,26 @@ def _default_name(recipe: Any, kind: str, targets: str, loss: str) -> str:
     return f"{kind}-{targets}-{loss}{sampling}-{recipe.optimisation.steps}steps-seed{recipe.seed}"
 
 
-def _recipe(
-    kind: str,
-    *,
-    targets: Targets,
-    loss: LossName,
-    acceleration: float | None,
-    edge_probability: float | None,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    ramp_down: float,
-    bf16: bool,
-    compile: bool,
-    seed: int,
+def _task(
+    kind: str, targets: Targets, loss: LossName, acceleration: float | None, edge_probability: float | None
 ) -> Any:
-    from mri_n2n.recipes import Optimisation, Recipe, pairs_task, undersampling_task
-    from mri_n2n.training.schedules import RampedRate
+    from mri_n2n.recipes import pairs_task, undersampling_task
 
-    schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
-    optimisation = Optimisation(steps, batch_size, schedule, bf16=bf16, compile=compile)
-    if kind == "pairs":
-        if targets != "noisy" or loss != "paper" or acceleration is not None or edge_probability is not None:
-            raise UsageError(
-                "real pairs have noisy targets and no simulated sampling: "
-                "leave out --targets, --loss, --acceleration and --edge-probability."
-            )
-        return Recipe(pairs_task(), optimisation, seed=seed)
-    task = undersampling_task(targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability)
-    return Recipe(task, optimisation, seed=seed)
-
-
-def _request(
-    context: typer.Context,
-    source: Path,
-    table: Path | None,
-    slices: str,
-    train: int,
-    validation: int,
-    bits: int,
-    strict: bool,
-    overwrite: bool,
-) -> Any:
-    from mri_n2n.data.preparation import PrepareRequest
-    from mri_n2n.data.selection import SliceRequest
-    from mri_n2n.data.subjects import SplitRequest, read_split_table
-    from mri_n2n.data.volumes import named
-
-    first, colon, last = slices.partition(":")
-    if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise UsageError(f"--slices {slices!r}: expected FIRST:LAST such as 25:124.")
-    assigned = read_split_table(table, named(source)) if table else None
-    chosen = SliceRequest(int(first), int(last), exact=_given(context, "slices"))
-    return PrepareRequest(SplitRequest(train, validation, assigned), chosen, bits, strict, overwrite)
-
-
-def _given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    if kind != "pairs":
+        return undersampling_task(
+            targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability
+        )
+    if targets != "noisy" or loss != "paper" or acceleration is not None or edge_probability is not None:
+        raise UsageError(
+            "real pairs have noisy targets and no simulated sampling: "
+            "leave out --targets, --loss, --acceleration and --edge-probability."
+        )
+    return pairs_task()
 
 
 def _refuse_with_resume(context: typer.Context) -> None:
     allowed = {"data", "resume", "device", "save_seconds"}
-    given = [name for name in context.params if name not in allowed and _given(context, name)]
+    given = [name for name in context.params if name not in allowed and given(context, name)]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")
@@ -333,12 +213,3 @@ def _refuse_with_resume(context: typer.Context) -> None:
 
 def _run_path(run: Path) -> Path:
     return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run
-
-
-def _report_prepared(manifest: Any, dest: Path) -> None:
-    for split in ("train", "validation"):
-        slices = sum(len(volume.slices) for volume in manifest.split(split))
-        typer.echo(f"{split}: {slices} slices of {len(manifest.subjects(split))} subjects")
-    height, width = manifest.size
-    typer.echo(f"{height}×{width}, {manifest.bits} bit; {len(manifest.skipped)} volumes skipped.")
-    typer.echo(f"Next: mri-n2n train {dest}")

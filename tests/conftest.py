@@ -10,7 +10,8 @@ from jaxtyping import install_import_hook
 
 # All but the command line: typer hands over contexts of another class than the one it exports.
 ENGINE = Path(__file__).parents[1] / "mri_n2n"
-CHECKED = [f"mri_n2n.{path.stem}" for path in ENGINE.iterdir() if path.stem not in ("__init__", "cli", "__pycache__")]
+CHECKED = [".".join(path.relative_to(ENGINE.parent).with_suffix("").parts) for path in ENGINE.rglob("*.py")]
+CHECKED = [module for module in CHECKED if not module.endswith((".cli", ".__init__"))]
 install_import_hook(CHECKED, "typechecker.check")
 
 import pytest
