@@ -70,10 +70,8 @@ class Estimate:
     low: float | None
     high: float | None
 
-    def __str__(self) -> str:
-        return f"{self:.2f}"
-
     def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
         if self.low is None or self.high is None:
             return format(self.mean, spec)
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
@@ -197,9 +195,10 @@ def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
 
 def table(scores: Sequence[Score]) -> str:
     """The summary as text: one line per method, 95 % intervals in brackets."""
-    lines = [f"{'':26}{'PSNR dB [95 %]':26}{'SSIM':10}NMSE"]
+    lines = [f"{'':26}{'PSNR dB [95 %]':26}{'SSIM [95 %]':30}NMSE [95 %]"]
     for method, metrics in summarised(scores).items():
-        lines.append(f"{method:26}{metrics['psnr']!s:26}{metrics['ssim'].mean:<10.4f}{metrics['nmse'].mean:.4f}")
+        quality, similarity, error = metrics["psnr"], metrics["ssim"], metrics["nmse"]
+        lines.append(f"{method:26}{f'{quality}':26}{f'{similarity:.4f}':30}{error:.4f}")
     return "\n".join(lines)
 
 

@@ -52,7 +52,8 @@ def test_estimate_weighs_slices_and_resamples_subjects() -> None:
     assert (found.low, found.high) == (1.0, 5.0)
     alone = estimate([("a", 1.0), ("a", 3.0)])
     assert (alone.mean, alone.low, alone.high) == (2.0, None, None)
-    assert str(alone) == "2.00"
+    assert f"{alone}" == "2.00"
+    assert f"{found:.1f}" == "2.0 [1.0, 5.0]"
 
 
 def test_masks_do_not_depend_on_batch_or_selection(prepared: Path) -> None:
