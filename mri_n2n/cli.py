@@ -205,9 +205,9 @@ def _task(
 
 def _refuse_with_resume(context: typer.Context) -> None:
     allowed = {"data", "resume", "device", "save_seconds"}
-    given = [name for name in context.params if name not in allowed and given(context, name)]
-    if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
+    clashing = [name for name in context.params if name not in allowed and given(context, name)]
+    if clashing:
+        names = ", ".join("--" + name.replace("_", "-") for name in clashing)
         raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")
 
 
