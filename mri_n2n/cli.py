@@ -95,7 +95,7 @@ def train_command(
             raise UsageError(f"--run-name {run_name!r} must be a plain name: the run's folder is runs/NAME.")
         name = run_name or _default_name(recipe, prepared.manifest.kind, targets, loss)
         run = create_run(RUNS / name, recipe, data, prepared, chosen, overwrite=overwrite)
-    if run_training(run, prepared, chosen, resume=resume is not None, save_seconds=save_seconds):
+    if run_training(run, prepared, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
     else:
@@ -136,7 +136,10 @@ def evaluate_command(
         except UsageError as error:
             typer.echo(f"{error} Upload it later: mri-n2n upload {run}", err=True)
     typer.echo(f"Scores: {folder} (slices.csv, subjects.csv, summary.json, scores.png, examples.png)")
-    typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT --simulate")
+    simulated = opened.data["kind"] == "images"
+    if simulated:
+        typer.echo("(network: before the acquired frequencies, brightness among them, are put back.)")
+    typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT" + (" --simulate" if simulated else ""))
 
 
 @app.command("reconstruct")

@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old content or the new, never half of it."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,9 +19,16 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another place."
-        ) from error
+        advice = "Free space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Choose another place"
+        raise UsageError(f"cannot write {path}: {error.strerror or error}. {advice}.") from error
+
+
+def check_writable(directory: Path) -> None:
+    """Raise, before long work and not after it, unless files can be made in `directory` (which need not exist yet)."""
+    with writing(directory):
+        there = next(place for place in (directory, *directory.resolve().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
 
 
 @contextmanager

@@ -34,4 +34,5 @@ UNREADABLE = (
 
 def one_line(error: BaseException) -> str:
     """The first line of an error's text, at most 160 characters; its type where it has none."""
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= 160 else lines[0][:159] + "…"

@@ -1,5 +1,6 @@
 """Whole volumes through a trained network, slice by slice, back into files with the geometry they came with."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mri_n2n.data.volumes import Volume, named, read_volume, suffix, write_volume
-from mri_n2n.durable import write_json, writing
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.durable import check_writable, read_json, write_json
+from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
 from mri_n2n.kspace.fourier import to_kspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import bar, say
@@ -58,7 +59,7 @@ class Reconstructor:
                 "the intensity that is white in a volume made of density-compensated k-space."
             )
         if self.white is not None and (self.simulate or not self.white > 0):
-            raise UsageError("--white is a positive intensity, and the input's own maximum is it with --simulate.")
+            raise UsageError("--white must be a positive intensity, and goes without --simulate.")
         if self.simulate and not undersampled:
             raise UsageError(
                 "--simulate needs a run that was trained on undersampling; this one was trained on real pairs."
@@ -129,16 +130,22 @@ def reconstruct_path(
         jobs = [(source, output)]
         if output.resolve() == source.resolve():
             raise UsageError(f"{source} would be overwritten by its reconstruction. Choose another output.")
-    taken = [path for _, target in jobs for path in (target, _about(target)) if path.exists()]
+    identity = {"label": reconstructor.label, "simulated": reconstructor.simulate, "white": reconstructor.white}
+    identity |= provenance
+    ours = {target for path, target in jobs if _announced(path, target, identity)}
+    todo = [(path, target) for path, target in jobs if overwrite or not (target in ours and target.exists())]
+    if len(todo) < len(jobs):
+        say(f"{len(jobs) - len(todo)} of {len(jobs)} volumes are already done.")
+    others = [_about(target) for _, target in todo if target not in ours]
+    taken = [path for path in (*(target for _, target in todo), *others) if path.exists()]
     if taken and not overwrite:
         raise UsageError(f"{taken[0]} exists. Choose another output or add --overwrite.")
-    with writing(output):
-        for _, target in jobs:
-            target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in {target.parent for _, target in todo}:
+        check_writable(folder)
     done, bad = [], []
-    for path, target in bar(jobs, description="reconstructing", unit="volume"):
+    for path, target in bar(todo, description="reconstructing", unit="volume"):
         try:
-            done.append(_reconstruct_file(reconstructor, path, target, provenance))
+            done.append(_reconstruct_file(reconstructor, path, target, identity))
         except BadVolume as error:
             if len(jobs) == 1:
                 raise
@@ -150,19 +157,32 @@ def reconstruct_path(
 
 
 def _reconstruct_file(
-    reconstructor: Reconstructor, source: Path, target: Path, provenance: dict[str, Any]
+    reconstructor: Reconstructor, source: Path, target: Path, identity: dict[str, Any]
 ) -> Reconstructed:
     volume = read_volume(source)
+    corruption = reconstructor.recipe.task.corruption
+    if reconstructor.simulate and isinstance(corruption, Undersampling):
+        height, width, _ = volume.array.shape
+        try:
+            corruption.density((height, width))
+        except UsageError as error:
+            raise BadVolume(f"{source}: {error}") from None
     array, quality = reconstructor(volume)
-    about = {
-        "label": reconstructor.label,
-        "simulated": reconstructor.simulate,
-        "source_sha256": volume.sha256,
-        "psnr": quality,
-    }
-    write_json(_about(target), about | provenance)
-    write_volume(target, array, volume, reconstructor.label)
+    write_json(_about(target), identity | {"source_sha256": volume.sha256, "psnr": quality})
+    write_volume(target, array, volume, reconstructor.label)  # last: with the announcement beside it, it is done
     return Reconstructed(source, target, quality)
+
+
+def _announced(source: Path, target: Path, identity: dict[str, Any]) -> bool:
+    """Whether an earlier, perhaps interrupted, run of the same command announced `target` from the same source."""
+    if not _about(target).exists():
+        return False
+    try:
+        about = read_json(_about(target), "provenance")
+        made = {name: about.get(name) for name in identity}
+        return made == identity and about["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    except (UsageError, *UNREADABLE):
+        return False
 
 
 def _about(target: Path) -> Path:

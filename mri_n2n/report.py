@@ -10,7 +10,7 @@ from mri_n2n import environment
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.drawing import draw_examples, draw_scores
-from mri_n2n.durable import clear
+from mri_n2n.durable import check_writable, clear
 from mri_n2n.evaluation import (
     Method,
     Score,
@@ -35,6 +35,7 @@ def report_scores(
 ) -> list[Score]:
     """Score `run` on the validation subjects of `data` and write tables and pictures into `folder`."""
     clear(folder, OWN_FILES, overwrite=overwrite, dry_run=True)
+    check_writable(folder)
     network = run.network().to(device)
     methods = methods_for(run.recipe, network, classical=TotalVariation() if classical else None)
     scores = evaluate(data, evaluable(run.recipe), methods, device)

@@ -112,7 +112,7 @@ def _train(
     monitor = Monitor(run, data, state.network, device)
     saved = recorded = time.monotonic()
     first = state.step
-    began = 0.0
+    began = assessing = 0.0
     progress: tqdm[None] = bar((), total=plan.steps, initial=first, description="training", unit="step")
 
     def record(step: int, losses: list[float]) -> None:
@@ -124,10 +124,11 @@ def _train(
         progress.set_postfix_str(f"loss {loss:.5f}, PSNR {monitor.latest}, {speed:.1f} images/s")
 
     def assess(step: int) -> None:
-        nonlocal recorded
+        nonlocal recorded, assessing
         began_assessing = time.monotonic()
         journal.write(step, monitor.assess(step, plan))
-        recorded += time.monotonic() - began_assessing  # speed is training's alone
+        assessing = time.monotonic() - began_assessing
+        recorded += assessing  # speed is training's alone
 
     def save() -> None:
         nonlocal saved
@@ -144,7 +145,8 @@ def _train(
         if step == first + 1:
             began = _now(device)  # the first step warms up
         elif step == first + FORECAST_STEPS + 1:
-            _forecast((_now(device) - began) / FORECAST_STEPS, plan.steps - step, device, run.recipe.optimisation)
+            each = (_now(device) - began) / FORECAST_STEPS + assessing / plan.evaluate_every
+            _forecast(each, plan.steps - step, device, run.recipe.optimisation)
         if stop.is_set():
             return Request.STOP
         return Request.SAVE if time.monotonic() - saved >= save_seconds else Request.GO_ON

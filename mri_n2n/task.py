@@ -51,7 +51,10 @@ class Undersampling:
     def __post_init__(self) -> None:
         if (self.acceleration is None) == (self.edge_probability is None):
             raise UsageError("give either an acceleration or an edge probability, not both and not neither.")
-        self.decay((256, 256))
+        if self.acceleration is not None and not self.acceleration >= 1:
+            raise UsageError(f"acceleration must be at least 1 (1 keeps everything), got {self.acceleration:g}.")
+        if self.edge_probability is not None:
+            decay_for_edge((2, 2), self.edge_probability)
 
     def decay(self, grid: Grid) -> float:
         """λ on `grid`."""

@@ -70,7 +70,7 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         uri = state.uri
         _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UsageError(f"MLflow at {uri} does not answer ({one_line(error)}).") from error
+        raise UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).") from error
     return f"{state.run_id} at {uri}"
 
 
@@ -199,5 +199,7 @@ class Mirror:
             try:
                 mirror(self.directory, parameters=self.parameters, name=self.name, upto=upto, status=status)
                 self.trouble = None
-            except (UsageError, *UNREADABLE) as error:
-                self.trouble = one_line(error)
+            except UsageError as error:
+                self.trouble = str(error)
+            except UNREADABLE as error:
+                self.trouble = f"MLflow's copy is not complete ({one_line(error)})."

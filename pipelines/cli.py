@@ -64,6 +64,10 @@ def main() -> None:
     """Run the command line: a `UsageError` is one line and exit code 2, anything else a bug with its traceback."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("Interrupted.", file=sys.stderr)
+        raise
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

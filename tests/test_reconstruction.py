@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mri_n2n import reconstruction
 from mri_n2n.data.volumes import Volume, read_volume
 from mri_n2n.errors import UsageError
 from mri_n2n.metrics import psnr
@@ -80,8 +81,42 @@ def test_folder_to_folder(reconstructor: Reconstructor, heads: Path, tmp_path: P
     done = reconstruct_path(reconstructor, heads, tmp_path / "out", {})
     assert [result.output.name for result in done] == [path.name for path in sorted(heads.iterdir())]
     with pytest.raises(UsageError, match="--overwrite"):
+        reconstruct_path(reconstructor, heads, tmp_path / "out", {"run": "another"})
+    reconstruct_path(reconstructor, heads, tmp_path / "out", {"run": "another"}, overwrite=True)
+
+
+def test_an_interrupted_folder_goes_on(
+    reconstructor: Reconstructor, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    write = reconstruction.write_volume
+
+    def dies(path: Path, *rest: object) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, *rest)
+
+    monkeypatch.setattr(reconstruction, "write_volume", dies)
+    with pytest.raises(KeyboardInterrupt):
         reconstruct_path(reconstructor, heads, tmp_path / "out", {})
-    reconstruct_path(reconstructor, heads, tmp_path / "out", {}, overwrite=True)
+    monkeypatch.setattr(reconstruction, "write_volume", write)
+    again = reconstruct_path(reconstructor, heads, tmp_path / "out", {})
+    assert [result.output for result in again] == [tmp_path / "out" / path.name for path in sorted(heads.iterdir())[2:]]
+    assert reconstruct_path(reconstructor, heads, tmp_path / "out", {}) == []
+
+
+def test_a_volume_too_small_to_sample_names_itself(reconstructor: Reconstructor, heads: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    nibabel.Nifti1Image(np.arange(18.0).reshape(3, 3, 2), np.eye(4)).to_filename(source / "tiny.nii")
+    (source / "a.nii.gz").write_bytes(sorted(heads.iterdir())[0].read_bytes())
+    with pytest.raises(UsageError, match="1 of 2"):
+        reconstruct_path(reconstructor, source, tmp_path / "out", {})
+    assert (tmp_path / "out/a.nii.gz").exists()
+    with pytest.raises(UsageError, match=r"tiny\.nii.*impossible"):
+        reconstruct_path(reconstructor, source / "tiny.nii", tmp_path / "t.nii", {})
+    assert not (tmp_path / "t.nii").exists()
 
 
 def test_one_bad_volume_does_not_stop_the_others(reconstructor: Reconstructor, heads: Path, tmp_path: Path) -> None:

@@ -209,6 +209,16 @@ def test_killed_between_network_and_state(tmp_path: Path, tiny_recipe: Recipe, p
     assert run.status() == "FINISHED"
 
 
+def test_killed_before_the_first_checkpoint(cli, tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    """`train --resume`, which `evaluate` advises, begins such a run from its start."""
+    run = create_run(tmp_path / "runs/r", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    (run.directory / "metrics.jsonl").write_text('{"step": 0, "time": 0}\n')
+    assert "--resume" in cli("evaluate", "r", prepared).err
+    answer = cli("train", "--resume", "r")
+    assert answer.code == 0, answer.err
+    assert len(journal(run.directory)) == 25
+
+
 def test_overwriting_removes_runs_only(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
     data = open_prepared(prepared)
     (tmp_path / "thesis.tex").write_text("mine")

@@ -76,6 +76,8 @@ def phantom_command(
 
     paths = write_heads(dest, subjects=subjects, size=size, seed=seed, overwrite=overwrite)
     typer.echo(f"{len(paths)} volumes in {dest}.")
+    if subjects < 2:
+        return
     validation = max(1, subjects // 4)
     typer.echo(f"Next: mri-n2n prepare ixi {dest} DEST --train {subjects - validation} --validation {validation}")
 

@@ -25,11 +25,11 @@ SMALLEST_CORRELATION = 0.975  # of the smoothed scans after registration; on rea
 class Motion:
     """How the head moved between two scans, and how well they agree once it is undone.
 
-    rotation in degrees, translation of the head's centre in mm, correlation of the smoothed scans, gain of B over A.
+    The translation is that of the head's centre, the correlation that of the smoothed scans, the gain that of B over A.
     """
 
-    rotation: float
-    translation: float
+    rotation_degrees: float
+    translation_mm: float
     correlation: float
     gain: float
 
@@ -98,9 +98,9 @@ def _matched(first: Path, second: Path) -> tuple[dict[str, tuple[Path, Path]], l
 
 
 def _refuse_misaligned(motion: Motion) -> None:
-    if motion.rotation > LARGEST_ROTATION or motion.translation > LARGEST_TRANSLATION:
+    if motion.rotation_degrees > LARGEST_ROTATION or motion.translation_mm > LARGEST_TRANSLATION:
         raise BadVolume(
-            f"the head moved by {motion.rotation:.1f}° and {motion.translation:.1f} mm, too far to be believed."
+            f"the head moved by {motion.rotation_degrees:.1f}° and {motion.translation_mm:.1f} mm, too far."
         )
     if not motion.correlation >= SMALLEST_CORRELATION:
         raise BadVolume(

@@ -92,7 +92,7 @@ def read_split_table(path: Path, names: Iterable[str]) -> dict[str, Split]:
     if not rows or not {"subject", "split"} <= set(rows[0]):
         raise UsageError(f"{path} needs a header with the columns subject and split, and one line per subject.")
     for line, row in enumerate(rows, start=2):
-        subject, part = (row["subject"] or "").strip(), (row["split"] or "").strip()
+        subject, part = (row["subject"] or "").strip(), (row["split"] or "").strip().lower()
         if subject not in known:
             raise UsageError(f"{path} line {line}: no volume of subject {subject!r} in the source folder.")
         split = _SPLITS.get(part)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mri_n2n.durable import replacing
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError, one_line
 
+TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 after scaling
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
 
@@ -100,16 +101,20 @@ def read_volume(path: Path) -> Volume:
         content = path.read_bytes()
         reader = NibabelReader()
         image: Any = reader.read(str(path))
-        array = np.ascontiguousarray(reader.get_data(image)[0], np.float32)
+        stored = np.asarray(reader.get_data(image)[0])
     except _FOREIGN as error:
         raise _unreadable(path, error) from None
-    bad = int(array.size - np.isfinite(array).sum())
+    bad = int(stored.size - np.isfinite(stored).sum())
     if bad:
-        raise BadVolume(
-            f"{path} has {bad} NaN or infinite voxels, expected finite grey values. Mask or repair them first."
-        )
-    if array.min() == array.max():
-        raise BadVolume(f"{path} is constant ({array.min():g} everywhere), expected an image.")
+        raise BadVolume(f"{path} has {bad} NaN or infinite voxels, expected finite grey values. Mask them first.")
+    low, high = float(stored.min()), float(stored.max())
+    if low == high:
+        raise BadVolume(f"{path} is constant ({low:g} everywhere), expected an image.")
+    if high <= 0:
+        raise BadVolume(f"{path} has no positive intensity (up to {high:g}), expected a magnitude image.")
+    if not TINY < high - low < HUGE:
+        raise BadVolume(f"{path} has intensities from {low:g} to {high:g}, beyond single precision. Rescale it.")
+    array = np.ascontiguousarray(stored, np.float32)
     return Volume(array, image.affine, image.header.copy(), _stored_range(image), hashlib.sha256(content).hexdigest())
 
 

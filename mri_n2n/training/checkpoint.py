@@ -54,7 +54,9 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
             raise ValueError(f"format {content['format']!r}")
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {path}: the run stopped before its first one. Start it again.") from None
-    except (*UNREADABLE, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:
+        raise _damaged(path, ValueError("it holds objects that are not tensors")) from None
+    except UNREADABLE as error:
         raise _damaged(path, error) from None
     return content
 

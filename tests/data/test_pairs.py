@@ -57,8 +57,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_known_motion_is_found_and_undone(scans: Path) -> None:
     first, second = (read_volume(scans / side / "s0.nii.gz") for side in "ab")
     (_, aligned), motion = register(first, second)
-    assert motion.rotation == pytest.approx(2.0, abs=0.15)
-    assert motion.translation == pytest.approx(np.hypot(3.0, 1.5), abs=0.2)  # mm
+    assert motion.rotation_degrees == pytest.approx(2.0, abs=0.15)
+    assert motion.translation_mm == pytest.approx(np.hypot(3.0, 1.5), abs=0.2)  # mm
     assert motion.gain == pytest.approx(1.25, rel=0.02)
     inside = np.s_[8:56, 8:56, 8:40]
     before = np.std(first.array[inside] - second.array[inside] / 1.25) / 800
@@ -72,8 +72,8 @@ def test_prepared_pairs(scans: Path, tmp_path: Path, capfd: pytest.CaptureFixtur
     data = open_prepared(tmp_path / "data")
     assert data.array.shape == (18, 2, 64, 64)
     assert data.array.dtype == np.uint16
-    assert manifest.volumes[0].notes["rotation"] == pytest.approx(2.0, abs=0.15)
-    assert "train-001: rotation" in capfd.readouterr().err
+    assert manifest.volumes[0].notes["rotation_degrees"] == pytest.approx(2.0, abs=0.15)
+    assert "train-001: rotation_degrees" in capfd.readouterr().err
     noise = (data.array[:, 0].astype(float) - data.array[:, 1].astype(float))[:, 16:48, 16:48]
     assert abs(noise.mean()) < 0.2 * noise.std()  # neither scan is brighter
 
@@ -121,4 +121,4 @@ def test_the_affine_matters(scans: Path) -> None:
     flipped = np.ascontiguousarray(second.array[::-1, :, ::-1])
     affine = second.affine @ np.array([[-1, 0, 0, 63], [0, 1, 0, 0], [0, 0, -1, 47], [0, 0, 0, 1.0]])
     _, motion = register(first, type(second)(flipped, affine, second.header, second.stored_range, second.sha256))
-    assert motion.rotation == pytest.approx(2.0, abs=0.15)
+    assert motion.rotation_degrees == pytest.approx(2.0, abs=0.15)

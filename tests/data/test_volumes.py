@@ -90,6 +90,9 @@ BAD = {
     "constant": np.full((4, 4, 4), 7, np.int16),
     "NaN": with_bad_voxel(np.nan),
     "infinite": with_bad_voxel(np.inf),
+    "no positive": -1 - ramp(),
+    "single precision": ramp(dtype=np.float64) * 1e300,
+    "beyond single": ramp(dtype=np.float64) * 1e-300,
 }
 
 
