@@ -18,7 +18,7 @@ Image = NDArray[np.float32]
 def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str) -> None:
     """Draw each example as a row of images and a row of their spectra.
 
-        An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference. The error of the
+    An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference. The error of the
     image titled `errors_of` is drawn last, times 5, around grey. White is the
     99.8 % quantile of the reference. Spectra are log magnitudes with DC in the
     middle, on the reference's scale.

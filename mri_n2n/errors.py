@@ -7,7 +7,7 @@ import zlib
 class UsageError(Exception):
     """The request or its input is wrong: the command line prints one line and exits with code 2.
 
-        The message says what was expected, what was found and what to do. Any other exception is a bug and keeps
+    The message says what was expected, what was found and what to do. Any other exception is a bug and keeps
     its traceback.
     """
 

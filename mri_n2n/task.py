@@ -36,7 +36,7 @@ class UndersampledPair(TrainingPair):
 class Undersampling:
     """Simulated random Cartesian undersampling of magnitude images.
 
-        Exactly one of `acceleration` (the share 1/acceleration is kept on the grid at hand) and `edge_probability`
+    Exactly one of `acceleration` (the share 1/acceleration is kept on the grid at hand) and `edge_probability`
     (p at the end of the axis; the paper's 0.025) sets the density p(k) = exp(-λ|k|). `translation` is the largest
     circular move as a share of the grid (±64 of 256 pixels in the published run). `odd_grid` crops even sizes by
     one (256 → 255, as published), which avoids the self-conjugate Nyquist frequencies.
@@ -141,7 +141,7 @@ class HorvitzThompson:
 
     E over M₂ of (M₂/p)|F f − k|² is |F f − k|², off the input's mask.
 
-        Same expected gradient as the paper's loss with much less variance, since the weights multiply the (small)
+    Same expected gradient as the paper's loss with much less variance, since the weights multiply the (small)
     error and not the data. Weights 1/p above `cap` are cut, which biases the loss at frequencies with p < 1/cap
     (see `lost_weight`).
     """
@@ -174,7 +174,7 @@ class RepeatedScans:
 
     Two noisy acquisitions of one head, no simulation. Either side is input or target, at random per image.
 
-        `translation` moves both sides together, circularly, by whole pixels, up to this share of the grid.
+    `translation` moves both sides together, circularly, by whole pixels, up to this share of the grid.
     """
 
     translation: float = 0.25

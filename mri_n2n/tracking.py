@@ -55,7 +55,7 @@ def tracking_uri() -> str:
 def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
     """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 
-        Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
+    Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
     changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). Raises `UsageError` where MLflow does not
     answer.
     """

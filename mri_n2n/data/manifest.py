@@ -23,7 +23,7 @@ Kind = Literal["images", "pairs"]
 class StoredVolume:
     """One volume's rows of the array (for real pairs: the rows of both acquisitions).
 
-        subject: a number within the split, such as train-001. Outside this manifest a subject is known by it alone,
+    subject: a number within the split, such as train-001. Outside this manifest a subject is known by it alone,
     never by a file's name. sources: file (relative to the source folder) and SHA-256 of each. slices: positions on
     the volume's third axis. An intensity v of the volume is stored as (v - offset) / scale in [0, 1]. notes:
     measured on the way, for the report.

@@ -36,7 +36,7 @@ class SliceRequest:
 def normalised(volumes: NDArray[np.float32], positions: Sequence[int]) -> tuple[NDArray[np.float32], StoredVolume]:
     """Slices `[n s h w]` in [0, 1] of `s` acquisitions `[s h w z]` of one head, divided by the volumes' common maximum.
 
-        `positions` are the slices to take. Blank slices are left out: they teach nothing and have no PSNR. Negative
+    `positions` are the slices to take. Blank slices are left out: they teach nothing and have no PSNR. Negative
     intensities (interpolation, subtraction) shift the range, so that nothing is clipped. Raises `BadVolume` if all
     slices are blank.
     """

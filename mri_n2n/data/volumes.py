@@ -25,7 +25,7 @@ _FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
 class Volume:
     """A 3-D magnitude image in the file's own axis order and intensity units.
 
-        array: `[x y z]`, float32, finite. affine: voxel index to millimetres (RAS+). header: the file's, for
+    array: `[x y z]`, float32, finite. affine: voxel index to millimetres (RAS+). header: the file's, for
     writing back. stored_range: the smallest and largest intensity that the file's data type and slope can hold.
     sha256: of the file's bytes.
     """
@@ -123,7 +123,7 @@ def write_volume(path: Path, array: NDArray[np.float32], like: Volume, descripti
 
     Affine, qform and sform with their codes, zooms, units.
 
-        Intensities are clipped to the range that the source's data type can hold. Free-text header fields, which
+    Intensities are clipped to the range that the source's data type can hold. Free-text header fields, which
     may name a person, are replaced by `description` (at most 79 characters).
     """
     if array.shape != like.array.shape:

@@ -13,7 +13,7 @@ from mri_n2n.kspace.fourier import to_image, to_kspace
 class Measurement:
     """Undersampled k-space of single-coil real images.
 
-        samples: the acquired values, zero where nothing was acquired. mask: where something was. density: the
+    samples: the acquired values, zero where nothing was acquired. mask: where something was. density: the
     probability that it would be.
     """
 

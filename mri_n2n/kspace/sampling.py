@@ -72,7 +72,7 @@ def conjugate_pairs(grid: Grid, device: torch.device) -> Int[Tensor, " hw"]:
 def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -> Bool[Tensor, "b h w"]:
     """Draw `count` independent masks: P(k kept) = density(k) exactly, and k and -k are kept or dropped together.
 
-        One uniform number per conjugate pair decides, since the k-space of a real image holds each value twice.
+    One uniform number per conjugate pair decides, since the k-space of a real image holds each value twice.
     Self-conjugate frequencies (DC; the Nyquist row and column of even sizes where both indices are their own
     opposite) are pairs of one. The density must be symmetric, as any function of |k| is, and live on the
     generator's device.

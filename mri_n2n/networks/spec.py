@@ -34,7 +34,7 @@ def save_network(path: Path, network: nn.Module, spec: UNetSpec, **about: Any) -
 
     The spec, `about`, the weights' name and SHA-256.
 
-        The weights' file carries their hash in its name, so the one rename of `path` exchanges both at once.
+    The weights' file carries their hash in its name, so the one rename of `path` exchanges both at once.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = save_tensors(weights)

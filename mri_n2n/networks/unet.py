@@ -14,7 +14,7 @@ LEVELS = 5
 class UNet(nn.Module):
     """Encoder-decoder of Table 2: 48 channels down, 96 up, skips from the pooled maps and the input.
 
-        Any height and width: sizes that are no multiple of 32 are padded with `padding` (black, in the data's
+    Any height and width: sizes that are no multiple of 32 are padded with `padding` (black, in the data's
     range) at the far ends and cropped back. He initialisation, no normalisation, no dropout (§A.2).
     """
 

@@ -10,7 +10,7 @@ from mri_n2n.errors import UsageError
 class RampedRate:
     """Smooth ramp-up, constant, smooth ramp-down.
 
-        The defaults are the published MRI configuration: of 300 epochs the first 10 ramp up as exp(-5(1-t)²), the
+    The defaults are the published MRI configuration: of 300 epochs the first 10 ramp up as exp(-5(1-t)²), the
     last 30 ramp down as exp(-(e/2)²/30), e in epochs, while Adam's β₁ goes from 0.9 to 0.5. Here both are shares of
     the run, so that short runs keep the shape.
     """

@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Batch:
     """Stored images as they leave the data set, before any corruption.
 
-        images: on the training device, in [-0.5, 0.5]; `s` is the number of stored realisations of each image (1,
+    images: on the training device, in [-0.5, 0.5]; `s` is the number of stored realisations of each image (1,
     or 2 for real pairs). rows: their positions in the data set.
     """
 
