@@ -130,7 +130,7 @@ def evaluate_command(
     if done < steps:
         typer.echo(f"The run is not finished: {done} of {steps} steps.")
     typer.echo(table(scores))
-    if (opened.directory / "tracking.json").exists():
+    if opened.tracked:
         try:
             upload_command(run)
         except UsageError as error:

@@ -1,14 +1,17 @@
 """Pictures: reconstructions beside their references, with spectra (Fig 9), and scores with intervals."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mri_n2n.durable import replacing
 from mri_n2n.evaluation import Score, summarised
+from mri_n2n.metrics import psnr
 
 ERROR_GAIN = 5
 
@@ -18,10 +21,9 @@ Image = NDArray[np.float32]
 def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str) -> None:
     """Draw each example as a row of images and a row of their spectra.
 
-    An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference. The error of the
-    image titled `errors_of` is drawn last, times 5, around grey. White is the
-    99.8 % quantile of the reference. Spectra are log magnitudes with DC in the
-    middle, on the reference's scale.
+    An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference, white its 99.8 % quantile.
+    The error of the image titled `errors_of` is drawn last, times 5, around grey. Spectra are log magnitudes with DC in
+    the middle, on the reference's scale.
     """
     from matplotlib.figure import Figure
 
@@ -77,9 +79,8 @@ def draw_scores(path: Path, scores: Sequence[Score], label: str) -> None:
 
 
 def _quality(image: Image, reference: Image) -> str:
-    clipped, truth = np.clip(image, -0.5, 0.5), np.clip(reference, -0.5, 0.5)
-    error = float(np.square(clipped - truth).mean())
-    return f"{-10 * np.log10(error):.2f} dB" if error > 0 else ""
+    value = float(psnr(torch.from_numpy(image)[None], torch.from_numpy(reference)[None]))
+    return f"{value:.2f} dB" if math.isfinite(value) else ""
 
 
 def _save(path: Path, figure: Any) -> None:

@@ -24,7 +24,7 @@ from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import nmse, psnr, ssim
 from mri_n2n.progress import bar
 from mri_n2n.recipes import Recipe
-from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.task import evaluation_generator
 from mri_n2n.training.task import TrainingPair, moved, network_output
 
 SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"
@@ -133,7 +133,7 @@ def validation_places(data: PreparedData, at_most: int | None = None) -> list[tu
 def pair_at(data: PreparedData, corruption: Evaluable, places: Sequence[tuple[StoredVolume, int]]) -> TrainingPair:
     """The evaluation pair of some slices, on the CPU. Its randomness depends on the slices' identities alone."""
     images = data.images([volume.rows[position] for volume, position in places])
-    generators = [RandomStreams(0).at(f"evaluation/{volume.identity(position)}", 0) for volume, position in places]
+    generators = [evaluation_generator(volume.identity(position)) for volume, position in places]
     return corruption.evaluation_pair(images, generators)
 
 

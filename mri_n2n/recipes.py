@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Literal
 
-import torch
-
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.task import HorvitzThompson, RepeatedScans, Targets, UndersampledPair, Undersampling, data_consistent
@@ -103,8 +101,7 @@ def sampling_facts(recipe: Recipe[Any], size: tuple[int, int]) -> dict[str, floa
         return {}
     facts = corruption.facts(size)
     if isinstance(loss, HorvitzThompson):
-        height, width = corruption.cropped(torch.empty(size)).shape
-        facts["ht_lost_weight"] = loss.lost_weight(corruption.density((height, width)))
+        facts["ht_lost_weight"] = loss.lost_weight(corruption.density(corruption.grid(size)))
     return facts
 
 

@@ -19,8 +19,7 @@ from mri_n2n.kspace.fourier import to_kspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Recipe
-from mri_n2n.task import Undersampling, undersampled_pair
-from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
 from mri_n2n.training.task import TrainingPair, moved, network_output
 
 
@@ -103,7 +102,7 @@ class Reconstructor:
         if not self.simulate or not isinstance(corruption, Undersampling):
             pair = TrainingPair(images[:, None], images[:, None])
             return network_output(network, moved(pair, self.device))[:, 0]
-        generators = [RandomStreams(0).at(f"evaluation/{identity}", 0) for identity in identities]
+        generators = [evaluation_generator(identity) for identity in identities]
         measurement = corruption.measure_each(to_kspace(images), generators)
         return self.recipe.task.predict(network, moved(undersampled_pair(measurement, images), self.device))[:, 0]
 

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from mri_n2n import __version__, environment
+from mri_n2n import __version__, environment, tracking
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.evaluation import evaluable
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import Recipe, described, flat, rebuilt, sampling_facts
+from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
 FORMAT = "mri-n2n run 1"
-METRICS = "metrics.jsonl"
 STATE = "training-state.pt"
 OWN_FILES = (
     "run.json",
@@ -31,7 +31,7 @@ OWN_FILES = (
     "network-*.safetensors",
     "examples",
     "evaluation",
-    "tracking.json",
+    tracking.STATE,
 )
 
 
@@ -61,6 +61,11 @@ class Run:
     def state_path(self) -> Path:
         """The training state."""
         return self.directory / STATE
+
+    @property
+    def tracked(self) -> bool:
+        """Whether MLflow has a copy."""
+        return (self.directory / tracking.STATE).exists()
 
     def network(self) -> nn.Module:
         """The trained network, on the CPU."""

@@ -19,6 +19,7 @@ from mri_n2n.kspace.sampling import (
     draw_mask,
     exponential_density,
 )
+from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, TrainingPair
 
 Targets = Literal["noisy", "clean"]
@@ -63,6 +64,11 @@ class Undersampling:
         assert self.edge_probability is not None
         return decay_for_edge(grid, self.edge_probability)
 
+    def grid(self, size: Grid) -> Grid:
+        """The grid that images of this size are trained and evaluated on."""
+        height, width = self.cropped(torch.empty(size)).shape
+        return height, width
+
     def density(self, grid: Grid, device: torch.device = CPU) -> Float[Tensor, "h w"]:
         """p(k) on `grid`, unshifted."""
         return exponential_density(grid, self.decay(grid), device)
@@ -71,13 +77,11 @@ class Undersampling:
         """Raise unless this can be drawn from data of this kind ("images") and size."""
         if kind != "images":
             raise UsageError(f"this run simulates undersampling of images, the data holds {kind}. Choose other data.")
-        height, width = self.cropped(torch.empty(size)).shape
-        self.density((height, width))
+        self.density(self.grid(size))
 
     def facts(self, size: Grid) -> dict[str, float]:
         """What this sampling comes to on data of this size: λ, and the share that is kept in expectation."""
-        height, width = self.cropped(torch.empty(size)).shape
-        grid = (height, width)
+        grid = self.grid(size)
         return {"decay": self.decay(grid), "kept": float(self.density(grid).mean())}
 
     def cropped(self, images: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h2 w2"]:
@@ -121,6 +125,11 @@ class Undersampling:
         uniform = torch.rand((len(kspace), 2), generator=generator, device=kspace.device)
         moves = [_shift(uniform[:, axis], kspace.shape[1 + axis], self.translation) for axis in (0, 1)]
         return torch.stack(moves, dim=1)
+
+
+def evaluation_generator(identity: str) -> Generator:
+    """The randomness of one image's evaluation, on the CPU: the same on every machine, in every batch and command."""
+    return RandomStreams(0).at(f"evaluation/{identity}", 0)
 
 
 def undersampled_pair(measurement: Measurement, reference: Float[Tensor, "b h w"]) -> UndersampledPair:

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault(
-    "MLFLOW_DISABLE_TELEMETRY", "true"
-)  # hospitals are offline; only this exact value, before the import, works
+# Hospitals are offline: no telemetry (only this exact value works, and only before MLflow is imported).
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror tries again itself, later
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 

@@ -30,7 +30,7 @@ from mri_n2n.evaluation import (
     write_scores,
 )
 from mri_n2n.progress import say
-from mri_n2n.recipes import Experiment, Recipe, described, sampling_facts
+from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run, open_run
 from mri_n2n.runs import run_training, spoken
@@ -159,10 +159,7 @@ def _table(
     seeds = ", ".join(map(str, sorted({own.recipe.seed for own in runs.values()})))
     times = ", ".join(f"{title} {spoken(own.training_seconds())}" for title, own in runs.items())
     height, width = run.data["size"]
-    facts: dict[str, float] = {}
-    for own in runs.values():
-        facts |= sampling_facts(own.recipe, (height, width))
-    lost = facts.get("ht_lost_weight")
+    lost = next((own.data["ht_lost_weight"] for own in runs.values() if "ht_lost_weight" in own.data), None)
     lines += [
         "",
         *([f"The ht loss's cap of 1/p takes {100 * lost:.2f} % of its weight.", ""] if lost is not None else []),
