@@ -22,7 +22,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 Targets = Literal["noisy", "clean"]
 LossName = Literal["paper", "ht"]
-RUNS = Path("runs")
 INTERRUPTED = 130  # the shell's word for it: `train && evaluate` does not go on
 
 
@@ -71,14 +70,14 @@ def train_command(
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
     from mri_n2n.recipes import Optimisation, Recipe
-    from mri_n2n.run_directory import create_run, open_run
-    from mri_n2n.runs import run_training
+    from mri_n2n.run_directory import find_run, new_run_path, open_run
+    from mri_n2n.slice_training import create_slice_run, train_on_slices
     from mri_n2n.training.schedules import RampedRate
 
     chosen = chosen_device(device)
     if resume is not None:
-        _refuse_with_resume(context)
-        run = open_run(_run_path(resume))
+        refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})
+        run = open_run(find_run(resume))
         prepared = open_prepared(data or Path(run.data["path"]))
     else:
         if data is None:
@@ -91,11 +90,9 @@ def train_command(
         schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
         optimisation = Optimisation(count, batch_size, schedule, bf16=precision == "bf16", compile=compile)
         recipe = Recipe(task, optimisation, seed=seed)
-        if run_name is not None and (Path(run_name).name != run_name or run_name.startswith(".")):
-            raise UsageError(f"--run-name {run_name!r} must be a plain name: the run's folder is runs/NAME.")
         name = run_name or _default_name(recipe, prepared.manifest.kind, targets, loss)
-        run = create_run(RUNS / name, recipe, data, prepared, chosen, overwrite=overwrite)
-    if run_training(run, prepared, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
+        run = create_slice_run(new_run_path(name), recipe, data, prepared, chosen, overwrite=overwrite)
+    if train_on_slices(run, prepared, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
     else:
@@ -119,9 +116,9 @@ def evaluate_command(
     from mri_n2n.environment import chosen_device
     from mri_n2n.evaluation import table
     from mri_n2n.report import report_scores
-    from mri_n2n.run_directory import open_run
+    from mri_n2n.run_directory import find_run, open_run
 
-    opened = open_run(_run_path(run))
+    opened = open_run(find_run(run))
     folder = output or opened.directory / "evaluation"
     scores = report_scores(
         opened, open_prepared(data), folder, chosen_device(device), classical=classical, overwrite=overwrite
@@ -157,9 +154,9 @@ def reconstruct_command(
     """Reconstruct volumes, keeping their geometry: fully sampled ones with --simulate."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.reconstruction import Reconstructor, reconstruct_path
-    from mri_n2n.run_directory import open_run
+    from mri_n2n.run_directory import find_run, open_run
 
-    opened = open_run(_run_path(run))
+    opened = open_run(find_run(run))
     reconstructor = Reconstructor(opened.network(), opened.recipe, chosen_device(device), simulate, white=white)
     for result in reconstruct_path(reconstructor, input, output, opened.provenance(), overwrite=overwrite):
         typer.echo(f"{result.output}" + ("" if result.psnr is None else f"  PSNR {result.psnr:.2f} dB (simulated)"))
@@ -168,13 +165,9 @@ def reconstruct_command(
 @app.command("upload")
 def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
     """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
-    from mri_n2n.run_directory import open_run
-    from mri_n2n.tracking import mirror
+    from mri_n2n.run_directory import find_run, open_run
 
-    opened = open_run(_run_path(run))
-    upto, status = opened.progress()[1], opened.status()
-    where = mirror(opened.directory, parameters=opened.parameters(), name=opened.name, upto=upto, status=status)
-    typer.echo(f"MLflow run {where}")
+    typer.echo(f"MLflow run {open_run(find_run(run)).upload()}")
 
 
 def _steps(epochs: float, slices: int, batch_size: int) -> int:
@@ -206,13 +199,9 @@ def _task(
     return pairs_task()
 
 
-def _refuse_with_resume(context: typer.Context) -> None:
-    allowed = {"data", "resume", "device", "save_seconds"}
+def refuse_with_resume(context: typer.Context, allowed: set[str]) -> None:
+    """Raise if an option is given that a resumed run has already decided."""
     clashing = [name for name in context.params if name not in allowed and given(context, name)]
     if clashing:
         names = ", ".join("--" + name.replace("_", "-") for name in clashing)
         raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")
-
-
-def _run_path(run: Path) -> Path:
-    return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run

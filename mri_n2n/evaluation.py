@@ -1,7 +1,5 @@
 """Scoring reconstructions on held-out subjects: per slice, per subject and overall, with intervals."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from torch import Generator, Tensor, nn
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.manifest import StoredVolume
 from mri_n2n.data.slices import PreparedData
-from mri_n2n.durable import write_json, write_text
+from mri_n2n.durable import write_csv, write_json
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import nmse, psnr, ssim
@@ -204,7 +202,7 @@ def table(scores: Sequence[Score]) -> str:
 
 def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
     """Write slices.csv, subjects.csv and summary.json (with `about`) into `directory`."""
-    write_text(directory / "slices.csv", _as_csv([asdict(score) for score in scores]))
+    write_csv(directory / "slices.csv", [asdict(score) for score in scores])
     groups: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.subject, score.method), []).append(score)
@@ -213,7 +211,7 @@ def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, A
         | {metric: float(np.mean([getattr(score, metric) for score in group])) for metric in METRICS}
         for (subject, method), group in groups.items()
     ]
-    write_text(directory / "subjects.csv", _as_csv(rows))
+    write_csv(directory / "subjects.csv", rows)
     methods = {
         method: {metric: asdict(value) for metric, value in metrics.items()}
         for method, metrics in summarised(scores).items()
@@ -225,14 +223,6 @@ def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, A
     write_json(
         directory / "summary.json", {**about, **counts, "interval": "95 % bootstrap over subjects", "methods": methods}
     )
-
-
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def evaluable(recipe: Recipe[Any]) -> Evaluable:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Literal
 
 from mri_n2n.errors import UsageError
-from mri_n2n.networks.spec import UNetSpec
+from mri_n2n.networks.spec import NETWORKS, NetworkSpec, UNetSpec
 from mri_n2n.task import HorvitzThompson, RepeatedScans, Targets, UndersampledPair, Undersampling, data_consistent
 from mri_n2n.training.losses import SquaredError
 from mri_n2n.training.schedules import RampedRate
@@ -30,12 +30,16 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Recipe(Generic[PairT]):
-    """Network, task, optimisation and seed. Two runs of one recipe on the same data and machine give the same bits."""
+    """Network, task, optimisation and seed. Two runs of one recipe on the same data and machine give the same bits.
+
+    `samples` is how a domain draws training samples from its data (the photographs' crops), if it has anything to say.
+    """
 
     task: Task[PairT]
     optimisation: Optimisation
-    network: UNetSpec = field(default_factory=UNetSpec)
+    network: NetworkSpec = field(default_factory=UNetSpec)
     seed: int = 0
+    samples: Any = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -72,15 +76,22 @@ class Experiment:
 
 
 Part = Callable[..., Any]
-MRI_PARTS: tuple[Part, ...] = (
-    Undersampling,
-    RepeatedScans,
-    SquaredError,
-    HorvitzThompson,
-    data_consistent,
-    network_output,
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a run belongs to: the commands that work on it, and what its recipe may be made of."""
+
+    name: str
+    command: str
+    parts: tuple[Part, ...]
+
+
+MRI = Domain(
+    "MRI",
+    "mri-n2n",
+    (Undersampling, RepeatedScans, SquaredError, HorvitzThompson, data_consistent, network_output),
 )
-"""What an MRI recipe's task may be made of; other domains bring their own."""
 
 
 def described(value: Any) -> Any:
@@ -116,9 +127,10 @@ def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return lines
 
 
-def rebuilt(description: Any, parts: tuple[Part, ...] = MRI_PARTS) -> Recipe[Any]:
-    """The recipe that `described` gave this description for; `parts` are the domain's own classes and functions."""
-    known = {part.__name__: part for part in (*parts, Recipe, Task, Optimisation, RampedRate, UNetSpec)}
+def rebuilt(description: Any, domain: Domain = MRI) -> Recipe[Any]:
+    """The recipe that `described` gave this description for."""
+    engine = (Recipe, Task, Optimisation, RampedRate, *NETWORKS.values())
+    known = {part.__name__: part for part in (*domain.parts, *engine)}
 
     def build(value: Any) -> Any:
         if not isinstance(value, dict):

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from mri_n2n import __version__, environment, tracking
-from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.evaluation import evaluable
 from mri_n2n.networks.spec import load_network
-from mri_n2n.recipes import Recipe, described, flat, rebuilt, sampling_facts
+from mri_n2n.recipes import MRI, Domain, Recipe, described, flat, rebuilt
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
-FORMAT = "mri-n2n run 1"
+FORMAT = "mri-n2n run 2"
+RUNS = Path("runs")
 STATE = "training-state.pt"
 OWN_FILES = (
     "run.json",
@@ -46,11 +45,17 @@ class Run:
     recipe: Recipe[Any]
     data: Mapping[str, Any]
     environment: Mapping[str, str]
+    domain: Domain = MRI
 
     @property
     def name(self) -> str:
         """The run's name: its directory's."""
         return self.directory.name
+
+    @property
+    def command(self) -> str:
+        """The command group that works on this run."""
+        return self.domain.command
 
     @property
     def network_path(self) -> Path:
@@ -62,6 +67,10 @@ class Run:
         """The training state."""
         return self.directory / STATE
 
+    def examples_path(self, step: int) -> Path:
+        """Where the pictures drawn after `step` steps are."""
+        return self.directory / "examples" / f"step-{step:06d}.png"
+
     @property
     def tracked(self) -> bool:
         """Whether MLflow has a copy."""
@@ -71,7 +80,8 @@ class Run:
         """The trained network, on the CPU."""
         if not self.network_path.exists():
             raise UsageError(
-                f"{self.directory} has no trained network yet. Finish it: mri-n2n train --resume {self.directory}"
+                f"{self.directory} has no trained network yet. "
+                f"Finish it: {self.command} train --resume {self.directory}"
             )
         return load_network(self.network_path)
 
@@ -92,17 +102,27 @@ class Run:
         """MLflow's word for where the run is: FINISHED, or KILLED where it was stopped."""
         return "FINISHED" if self.progress()[0] >= self.recipe.optimisation.steps else "KILLED"
 
+    def upload(self) -> str:
+        """Bring MLflow's copy up to date; return its identifier there."""
+        upto, status = self.progress()[1], self.status()
+        return tracking.mirror(self.directory, parameters=self.parameters(), name=self.name, upto=upto, status=status)
+
     def training_seconds(self) -> float:
         """Time spent training so far, without evaluations, over all resumptions."""
-        lines = (self.directory / METRICS).read_text(encoding="utf-8").splitlines()
-        return sum(float(json.loads(line).get("seconds", 0.0)) for line in lines)
+        return sum(seconds for _, seconds in self.metric("seconds"))
 
-    def check_data(self, data: PreparedData) -> None:
-        """Raise unless `data` is what the run was begun with."""
-        if data.manifest.fingerprint != self.data["fingerprint"]:
+    def metric(self, name: str) -> list[tuple[int, float]]:
+        """Every (step, value) of a metric that was recorded."""
+        lines = (self.directory / METRICS).read_text(encoding="utf-8").splitlines()
+        entries = [json.loads(line) for line in lines]
+        return [(int(entry["step"]), float(entry[name])) for entry in entries if name in entry]
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raise unless this is the fingerprint of the data that the run was begun with."""
+        if fingerprint != self.data["fingerprint"]:
             raise UsageError(
-                f"the data has changed since {self.directory} was begun (fingerprint {data.manifest.fingerprint[:12]}, "
-                f"expected {self.data['fingerprint'][:12]}). Start a new run, or prepare the data as it was."
+                f"the data has changed since {self.directory} was begun (fingerprint {fingerprint[:12]}, "
+                f"expected {self.data['fingerprint'][:12]}). Start a new run, or restore the data as it was."
             )
 
     def parameters(self) -> dict[str, str]:
@@ -121,45 +141,60 @@ class Run:
 def create_run(
     directory: Path,
     recipe: Recipe[Any],
-    data_path: Path,
-    data: PreparedData,
+    data: Mapping[str, Any],
     device: torch.device,
+    domain: Domain = MRI,
     *,
     overwrite: bool = False,
 ) -> Run:
-    """A new run directory that holds its recipe and nothing else."""
-    evaluable(recipe).check_data(data.manifest.kind, data.manifest.size)
+    """A new run directory that holds its recipe and nothing else.
+
+    data: what is to be remembered of the data, at least its `path` and `fingerprint`.
+    """
     clear(directory, OWN_FILES, overwrite=overwrite)
     with writing(directory):
         directory.mkdir(parents=True)
-    about = {
-        "path": str(data_path.resolve()),
-        "kind": data.manifest.kind,
-        "fingerprint": data.manifest.fingerprint,
-        "training_slices": len(data.rows("train")),
-        "validation_slices": len(data.rows("validation")),
-        "size": list(data.manifest.size),
-        **sampling_facts(recipe, data.manifest.size),
+    run = Run(directory, recipe, data, environment.description(device), domain)
+    content = {
+        "format": FORMAT,
+        "domain": domain.name,
+        "recipe": described(recipe),
+        "data": data,
+        "environment": run.environment,
     }
-    run = Run(directory, recipe, about, environment.description(device))
-    content = {"format": FORMAT, "recipe": described(recipe), "data": about, "environment": run.environment}
     write_json(directory / "run.json", content)
     return run
 
 
-def open_run(directory: Path) -> Run:
-    """Open a run directory."""
+def open_run(directory: Path, domain: Domain = MRI) -> Run:
+    """Open a run directory of a domain."""
     if not directory.is_dir():
         raise UsageError(
-            f"no run at {directory}. Runs are directories made by `mri-n2n train`, by default under runs/."
+            f"no run at {directory}. Runs are directories made by `{domain.command} train`, by default under runs/."
         )
     content = read_json(directory / "run.json", "run description")
     try:
         if content["format"] != FORMAT:
             raise ValueError("unknown format")
-        return Run(directory, rebuilt(content["recipe"]), content["data"], content["environment"])
+        found = content["domain"]
+        if found != domain.name:
+            raise UsageError(f"{directory} holds a run on {found}; `{domain.command}` is for {domain.name}.")
+        return Run(directory, rebuilt(content["recipe"], domain), content["data"], content["environment"], domain)
     except UNREADABLE as error:
         raise UsageError(f"{directory} is not a run of this program ({one_line(error)}).") from None
+
+
+def find_run(run: Path) -> Path:
+    """A run's directory, given that or the run's name under runs/."""
+    named = RUNS / run
+    return named if (named / "run.json").exists() and not (run / "run.json").exists() else run
+
+
+def new_run_path(name: str) -> Path:
+    """Where a new run of this name goes."""
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(f"--run-name {name!r} must be a plain name: the run's folder is runs/NAME.")
+    return RUNS / name
 
 
 class Journal:

@@ -1,4 +1,4 @@
-"""Runs: the one place where recipe, data, device, disk and tracker are wired together."""
+"""Runs: the one place where recipe, data, device, disk and tracker are wired together, for every domain."""
 
 import signal
 import threading
@@ -6,23 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from mri_n2n import environment
-from mri_n2n.data.slices import PreparedData, as_images
 from mri_n2n.errors import UsageError
-from mri_n2n.evaluation import evaluable, evaluate, methods_for, summarised, validation_places
 from mri_n2n.networks.spec import save_network
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Optimisation, described
-from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Journal, Run
 from mri_n2n.tracking import METRICS, Mirror
-from mri_n2n.training.batches import batch_rows
 from mri_n2n.training.checkpoint import load_state, save_state
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
@@ -30,15 +26,26 @@ from mri_n2n.training.trainer import NonFiniteLoss, Request, TrainingPlan, Train
 
 LOG_EVERY = 10
 EVALUATIONS = 10
-MONITORED = 32  # validation slices scored while training; `evaluate` scores all
 PATIENCE = 60.0  # seconds that the end of a run waits for MLflow
 FORECAST_STEPS = 4  # steps timed before the forecast
 UNHURRIED = 3600.0  # seconds above which a person on a CPU is told of a shorter run
 
 
+@runtime_checkable
+class Monitor(Protocol):
+    """Looks at the network while it is being trained. latest: its last verdict, for the progress bar."""
+
+    latest: str
+
+    def assess(self, step: int, *, draw: bool) -> dict[str, float]:
+        """Score the network on validation data, and draw some of it if asked."""
+        ...
+
+
 def run_training(
     run: Run,
-    data: PreparedData,
+    load: Callable[[int], Batch],
+    monitor: Callable[[nn.Module], Monitor],
     device: torch.device,
     *,
     resume: bool = False,
@@ -47,11 +54,12 @@ def run_training(
 ) -> bool:
     """Train `run` to its end, or until SIGINT or SIGTERM; return whether it ended.
 
+    `load` gives the batch of a step, on the device; `monitor` makes the one who watches over a network.
+
     Writes metrics.jsonl, examples/, training-state.pt (at least every `save_seconds`, so that a killed run loses no
     more) and the network. With `resume` it goes on from the training state, with the bits that an uninterrupted run
     would have had on the same CPU.
     """
-    run.check_data(data)
     recipe, optimisation = run.recipe, run.recipe.optimisation
     torch.manual_seed(recipe.seed)
     network = recipe.network.build().to(device)
@@ -68,7 +76,7 @@ def run_training(
         network.compile()
     plan = TrainingPlan(
         recipe.task,
-        batch_loader(data, device, optimisation.batch_size, recipe.seed),
+        load,
         optimisation.steps,
         optimisation.schedule,
         RandomStreams(recipe.seed, device),
@@ -80,7 +88,7 @@ def run_training(
     status = "FAILED"
     try:
         with _stop_signals() as stop:
-            ended = _train(run, data, state, plan, journal, tracker, stop, save_seconds)
+            ended = _train(run, monitor(network), state, plan, journal, tracker, stop, save_seconds)
         status = "FINISHED" if ended else "KILLED"
     except NonFiniteLoss as error:
         good = f"The last good checkpoint is {run.state_path}." if run.state_path.exists() else "No checkpoint yet."
@@ -95,12 +103,12 @@ def _tell(run: Run, tracker: Mirror, status: str) -> None:
     """Let MLflow have the rest, and say so if it does not take it."""
     trouble = tracker.close(status, PATIENCE)
     if trouble:
-        say(f"{trouble} The local record is complete. Upload it later: mri-n2n upload {run.directory}")
+        say(f"{trouble} The local record is complete. Upload it later: {run.command} upload {run.directory}")
 
 
 def _train(
     run: Run,
-    data: PreparedData,
+    monitor: Monitor,
     state: TrainState,
     plan: TrainingPlan[Any],
     journal: Journal,
@@ -109,7 +117,6 @@ def _train(
     save_seconds: float,
 ) -> bool:
     device, batch_size = plan.streams.device, run.recipe.optimisation.batch_size
-    monitor = Monitor(run, data, state.network, device)
     saved = recorded = time.monotonic()
     first = state.step
     began = assessing = 0.0
@@ -126,7 +133,8 @@ def _train(
     def assess(step: int) -> None:
         nonlocal recorded, assessing
         began_assessing = time.monotonic()
-        journal.write(step, monitor.assess(step, plan))
+        draw = (step // plan.evaluate_every) % (EVALUATIONS // 2) == 0 or step == plan.steps
+        journal.write(step, monitor.assess(step, draw=draw))
         assessing = time.monotonic() - began_assessing
         recorded += assessing  # speed is training's alone
 
@@ -153,53 +161,6 @@ def _train(
 
     with progress:
         return train(state, plan, record=record, evaluate=assess, save=save, poll=poll)
-
-
-class Monitor:
-    """Scores some validation slices while training, and draws a few of them: always the same ones."""
-
-    def __init__(self, run: Run, data: PreparedData, network: nn.Module, device: torch.device) -> None:
-        self.run = run
-        self.network = network
-        self.latest = "not measured"
-        self._methods = methods_for(run.recipe, network)
-        self._data = data
-        self._places = validation_places(data, MONITORED)
-        self._device = device
-
-    def assess(self, step: int, plan: TrainingPlan[Any]) -> dict[str, float]:
-        """Score the network; draw the examples at the beginning, halfway and at the end."""
-        scores = evaluate(
-            self._data, evaluable(self.run.recipe), self._methods, self._device, places=self._places, quiet=True
-        )
-        means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
-        self.latest = f"{list(means.values())[-1]:.2f} dB"
-        if (step // plan.evaluate_every) % (EVALUATIONS // 2) == 0 or step == plan.steps:
-            path = self.run.directory / "examples" / f"step-{step:06d}.png"
-            draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
-        return {f"validation/psnr/{method}": value for method, value in means.items()}
-
-
-def batch_loader(data: PreparedData, device: torch.device, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    """A function from step to batch.
-
-    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else rows are
-    read from disk.
-    """
-    rows = torch.tensor(data.rows("train"))
-    stored = None
-    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
-        stored = data.resident("train").to(device)
-
-    def load(step: int) -> Batch:
-        chosen = batch_rows(step, batch_size, len(rows), seed)
-        if stored is not None:
-            images = as_images(stored[chosen.to(device)], data.manifest.bits)
-        else:
-            images = data.images(rows[chosen].tolist()).to(device, non_blocking=True)
-        return Batch(images, rows[chosen])
-
-    return load
 
 
 def _now(device: torch.device) -> float:

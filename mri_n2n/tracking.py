@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "mri-n2n"
 STATE = "tracking.json"
+PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 METRICS = "metrics.jsonl"
 SUMMARY = Path("evaluation/summary.json")
+UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have
 BATCH = 900  # MLflow takes at most 1,000 metrics per call
 
 
@@ -69,8 +72,36 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         uri = state.uri
         _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).") from error
+        raise _silent(uri, error) from error
     return f"{state.run_id} at {uri}"
+
+
+def announce_experiment(directory: Path, name: str) -> None:
+    """Make the runs in `directory` children of one run of this name."""
+    write_json(directory / PARENT, {"name": name})
+
+
+def mirror_experiment(directory: Path, results: Path) -> None:
+    """Send the tables and pictures in `results` to the parent of the runs in `directory`, and call it finished."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = tracking_uri()
+    try:
+        name = str(read_json(directory / PARENT, "experiment")["name"])
+        state = _known(directory, uri) or _create(directory, uri, name)
+        client = MlflowClient(state.uri)
+        for path in sorted(results.iterdir()):
+            if path.suffix in (".md", ".csv", ".png"):
+                client.log_artifact(state.run_id, str(path))
+        client.set_terminated(state.run_id, "FINISHED")
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise _silent(uri, error) from error
+
+
+def _silent(uri: str, error: Exception) -> UsageError:
+    return UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).")
 
 
 def _known(directory: Path, uri: str) -> MirrorState | None:
@@ -88,7 +119,12 @@ def _create(directory: Path, uri: str, name: str) -> MirrorState:
     title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     experiment = client.get_experiment_by_name(title)
     identifier = experiment.experiment_id if experiment else client.create_experiment(title)
-    run = client.create_run(identifier, run_name=name)
+    tags = {}
+    if (directory.parent / PARENT).exists():
+        parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
+        parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name)
+        tags = {"mlflow.parentRunId": parent.run_id}
+    run = client.create_run(identifier, run_name=name, tags=tags)
     state = MirrorState(uri, run.info.run_id)
     write_json(directory / STATE, asdict(state))
     return state
@@ -138,7 +174,7 @@ def _evaluation_points(path: Path) -> list["Metric"]:
     when = int(path.stat().st_mtime * 1000)
     methods = read_json(path, "evaluation summary")["methods"]
     return [
-        Metric(f"evaluation/{method}/{metric}", value["mean"], when, 0)
+        Metric(UNNAMEABLE.sub("_", f"evaluation/{method}/{metric}"), value["mean"], when, 0)
         for method, metrics in methods.items()
         for metric, value in metrics.items()
     ]

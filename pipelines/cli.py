@@ -8,20 +8,34 @@ import typer
 
 from mri_n2n.cli import INTERRUPTED, Device, app
 from mri_n2n.errors import UsageError
+from natural_images.cli import photos
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(photos, name="photos")
 app.add_typer(reproduce, name="reproduce")
+
+Scale = Annotated[
+    Literal["smoke", "small", "paper"],
+    typer.Option(
+        help="smoke: below a minute; small: below an hour on two CPU cores; paper: the full protocol, on a GPU."
+    ),
+]
+PHOTOGRAPHS = {
+    "table1": "Gaussian, Poisson and Bernoulli noise, clean and noisy targets (Table 1).",
+    "fig1a": "RED30 on Gaussian noise: how clean and noisy targets converge (Fig 1a).",
+    "fig1b": "Targets with brown noise of several bandwidths (Fig 1b).",
+    "fig1c": "Three ways to spend a capture budget (Fig 1c).",
+    "fig2": "Examples of the three noises; uses the runs of table1 (Fig 2).",
+    "fig3": "Text removal: L1 against L2 (Fig 3).",
+    "fig4": "Random-valued impulses: L0, L1, L2 (Fig 4).",
+    "fig5": "Random-valued impulses of every density: L0 against L1 (Fig 5).",
+}
 
 
 @reproduce.command("fig9")
 def fig9_command(
     data: Annotated[Path | None, typer.Argument(help="Prepared data; `smoke` draws its own heads without.")] = None,
-    scale: Annotated[
-        Literal["smoke", "small", "paper"],
-        typer.Option(
-            help="smoke: below a minute; small: below an hour on two CPU cores; paper: the full protocol, on a GPU."
-        ),
-    ] = "smoke",
+    scale: Scale = "smoke",
     output: Annotated[
         Path | None, typer.Option(help="Folder for runs and results.", show_default="runs/fig9-SCALE")
     ] = None,
@@ -58,6 +72,68 @@ def fig9_command(
     typer.echo(
         f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; runs side by side: mlflow ui"
     )
+
+
+@reproduce.command("appendix")
+def appendix_command(
+    scale: Scale = "smoke",
+    output: Annotated[Path | None, typer.Option(help="Folder for results.", show_default="runs/appendix-SCALE")] = None,
+) -> None:
+    """Two demonstrations in numbers: finite noisy targets (A.3), and what L0 seeks (A.4)."""
+    from pipelines.paper.appendix import reproduce_appendix
+
+    folder = output or Path("runs") / f"appendix-{scale}"
+    typer.echo(reproduce_appendix(folder, scale))
+    typer.echo(f"Table: {folder / 'results.md'}; pictures: finite-targets.png, mode-seeking.png beside it")
+
+
+def _photograph_command(name: str, about: str) -> None:
+    """Add the command of one experiment on photographs."""
+
+    def command(
+        train: Annotated[
+            Path | None, typer.Argument(help="Folder of photographs to train on; `smoke` draws pictures without.")
+        ] = None,
+        test: Annotated[list[Path] | None, typer.Option(help="Folder of test images; may be given again.")] = None,
+        scale: Scale = "smoke",
+        baseline: Annotated[
+            bool, typer.Option("--baseline", help="Also score the classical methods (BM3D: many minutes).")
+        ] = False,
+        output: Annotated[
+            Path | None, typer.Option(help="Folder for runs and results.", show_default=f"runs/{name}-SCALE")
+        ] = None,
+        device: Device = "auto",
+    ) -> None:
+        from importlib import import_module
+
+        from mri_n2n.environment import chosen_device
+        from natural_images.procedural import write_pictures
+        from pipelines.paper.photographs import SCALES
+        from pipelines.photograph_experiments import run_photograph_experiment
+
+        folder = output or Path("runs") / f"{name}-{scale}"
+        if train is None or not test:
+            if scale != "smoke":
+                raise UsageError(
+                    f"--scale {scale} needs photographs: mri-n2n reproduce {name} TRAIN --test KODAK --scale {scale}."
+                )
+            pictures = folder.with_name("pictures")
+            train, test = pictures / "train", [pictures / "test"]
+            write_pictures(train, 20)
+            write_pictures(test[0], 3, (64, 96))
+        experiment = getattr(import_module(f"pipelines.paper.{name}"), name)(SCALES[scale])
+        text = run_photograph_experiment(experiment, train, test, folder, chosen_device(device), baseline=baseline)
+        if text is None:
+            typer.echo("Stopped and saved. Go on with the same command.")
+            raise typer.Exit(INTERRUPTED)
+        typer.echo(text)
+        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mlflow ui")
+
+    reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
+
+
+for _name, _about in PHOTOGRAPHS.items():
+    _photograph_command(_name, _about)
 
 
 def main() -> None:

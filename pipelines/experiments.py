@@ -32,8 +32,9 @@ from mri_n2n.evaluation import (
 from mri_n2n.progress import say
 from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
-from mri_n2n.run_directory import Run, create_run, open_run
-from mri_n2n.runs import run_training, spoken
+from mri_n2n.run_directory import Run, open_run
+from mri_n2n.runs import spoken
+from mri_n2n.slice_training import create_slice_run, train_on_slices
 
 PLAINLY = ", no replacement"
 
@@ -89,11 +90,11 @@ def run_experiment(
 def _trained(recipe: Recipe[Any], directory: Path, path: Path, data: PreparedData, device: torch.device) -> Run | None:
     """The finished run of `recipe` in `directory`: begun, gone on with, or found done."""
     begun = (directory / "run.json").exists()
-    run = open_run(directory) if begun else create_run(directory, recipe, path, data, device)
+    run = open_run(directory) if begun else create_slice_run(directory, recipe, path, data, device)
     if described(run.recipe) != described(recipe):
         raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
     say(f"{directory.name}:")
-    return run if run_training(run, data, device, resume=run.state_path.exists()) else None
+    return run if train_on_slices(run, data, device, resume=run.state_path.exists()) else None
 
 
 def _compared(runs: Mapping[str, Run], device: torch.device) -> dict[str, Method]:

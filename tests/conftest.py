@@ -9,8 +9,9 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 # All but the command line: typer hands over contexts of another class than the one it exports.
-ENGINE = Path(__file__).parents[1] / "mri_n2n"
-CHECKED = [".".join(path.relative_to(ENGINE.parent).with_suffix("").parts) for path in ENGINE.rglob("*.py")]
+ROOT = Path(__file__).parents[1]
+MODULES = [path for package in ("mri_n2n", "natural_images") for path in (ROOT / package).rglob("*.py")]
+CHECKED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
 CHECKED = [module for module in CHECKED if not module.endswith((".cli", ".__init__"))]
 install_import_hook(CHECKED, "typechecker.check")
 

@@ -15,7 +15,6 @@ import pytest
 from conftest import Answer
 
 CLI = Callable[..., Answer]
-pytestmark = pytest.mark.filterwarnings("default:::mlflow")
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

@@ -18,16 +18,17 @@ from mri_n2n.data.slices import open_prepared
 from mri_n2n.data.subjects import SplitRequest
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
-from mri_n2n.run_directory import create_run, open_run
-from mri_n2n.runs import run_training, spoken
+from mri_n2n.run_directory import open_run
+from mri_n2n.runs import spoken
+from mri_n2n.slice_training import create_slice_run, train_on_slices
 
 CPU = torch.device("cpu")
 
 
 def finished(directory: Path, recipe: Recipe, prepared: Path, **given: object) -> Path:
     data = open_prepared(prepared)
-    run = create_run(directory, recipe, prepared, data, CPU)
-    assert run_training(run, data, CPU, track=False, **given)
+    run = create_slice_run(directory, recipe, prepared, data, CPU)
+    assert train_on_slices(run, data, CPU, track=False, **given)
     return directory
 
 
@@ -71,11 +72,11 @@ from pathlib import Path
 torch.set_num_threads(2)
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.run_directory import open_run
-from mri_n2n.runs import run_training
+from mri_n2n.slice_training import create_slice_run, train_on_slices
 run = open_run(Path(sys.argv[1]))
 data = open_prepared(Path(run.data["path"]))
 resume, seconds = run.state_path.exists(), float(sys.argv[2])
-print(run_training(run, data, torch.device("cpu"), resume=resume, save_seconds=seconds, track=False))
+print(train_on_slices(run, data, torch.device("cpu"), resume=resume, save_seconds=seconds, track=False))
 """
 
 
@@ -102,7 +103,7 @@ def test_interrupted_runs_end_with_the_same_bits(
 
     recipe = replace(tiny_recipe, optimisation=replace(tiny_recipe.optimisation, steps=60))
     whole = finished(tmp_path / "whole", recipe, prepared)
-    cut = create_run(tmp_path / "cut", recipe, prepared, open_prepared(prepared), CPU)
+    cut = create_slice_run(tmp_path / "cut", recipe, prepared, open_prepared(prepared), CPU)
     process = start(cut.directory, 0.0)  # a checkpoint after every step
     wait_until(
         lambda: len(journal(cut.directory)) > 12 if (cut.directory / "metrics.jsonl").exists() else False, process
@@ -129,7 +130,7 @@ def test_interrupted_runs_end_with_the_same_bits(
 def test_resuming_a_finished_run_does_nothing(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
     directory = finished(tmp_path / "run", tiny_recipe, prepared)
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-    assert run_training(open_run(directory), open_prepared(prepared), CPU, resume=True, track=False)
+    assert train_on_slices(open_run(directory), open_prepared(prepared), CPU, resume=True, track=False)
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
@@ -137,7 +138,7 @@ def test_changed_data_is_refused(tmp_path: Path, tiny_recipe: Recipe, prepared: 
     directory = finished(tmp_path / "run", tiny_recipe, prepared)
     prepare_ixi(heads, tmp_path / "other", PrepareRequest(SplitRequest(2, 2), SliceRequest(14, 20)))
     with pytest.raises(UsageError, match="data has changed"):
-        run_training(open_run(directory), open_prepared(tmp_path / "other"), CPU, resume=True, track=False)
+        train_on_slices(open_run(directory), open_prepared(tmp_path / "other"), CPU, resume=True, track=False)
 
 
 def test_non_finite_loss_names_the_last_good_checkpoint(
@@ -152,9 +153,9 @@ def test_non_finite_loss_names_the_last_good_checkpoint(
 
     monkeypatch.setattr(SquaredError, "__call__", breaks)
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
     with pytest.raises(UsageError, match=r"not finite at step 7.*training-state.pt") as caught:
-        run_training(run, data, CPU, track=False, save_seconds=0.0)
+        train_on_slices(run, data, CPU, track=False, save_seconds=0.0)
     assert "\n" not in str(caught.value)
     state = torch.load(run.state_path, weights_only=True)
     assert state["step"] == 7
@@ -163,7 +164,7 @@ def test_non_finite_loss_names_the_last_good_checkpoint(
 
 def test_full_disk(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
     """A file-size limit stands in for the full disk: one line, exit code 2, and no half-written file."""
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
     limited = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
         "from mri_n2n.errors import UsageError\n"
@@ -178,7 +179,7 @@ def test_full_disk(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
 
 
 def test_a_run_without_network(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, open_prepared(prepared), CPU)
     with pytest.raises(UsageError, match="--resume"):
         run.network()
     with pytest.raises(UsageError, match="no run"):
@@ -193,7 +194,7 @@ def test_killed_between_network_and_state(tmp_path: Path, tiny_recipe: Recipe, p
     """The network is written before the state that counts on it: a finished run always has its last network."""
     whole = finished(tmp_path / "whole", tiny_recipe, prepared)
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
 
     def dies(path: Path, state: object, **_: int) -> None:
         raise KeyboardInterrupt
@@ -201,9 +202,9 @@ def test_killed_between_network_and_state(tmp_path: Path, tiny_recipe: Recipe, p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mri_n2n.runs.save_state", dies)
         with pytest.raises(KeyboardInterrupt):
-            run_training(run, data, CPU, track=False)
+            train_on_slices(run, data, CPU, track=False)
     assert run.status() == "KILLED"
-    assert run_training(run, data, CPU, track=False, resume=run.state_path.exists())
+    assert train_on_slices(run, data, CPU, track=False, resume=run.state_path.exists())
     one, two = weights(whole), weights(run.directory)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert run.status() == "FINISHED"
@@ -211,7 +212,7 @@ def test_killed_between_network_and_state(tmp_path: Path, tiny_recipe: Recipe, p
 
 def test_killed_before_the_first_checkpoint(cli, tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
     """`train --resume`, which `evaluate` advises, begins such a run from its start."""
-    run = create_run(tmp_path / "runs/r", tiny_recipe, prepared, open_prepared(prepared), CPU)
+    run = create_slice_run(tmp_path / "runs/r", tiny_recipe, prepared, open_prepared(prepared), CPU)
     (run.directory / "metrics.jsonl").write_text('{"step": 0, "time": 0}\n')
     assert "--resume" in cli("evaluate", "r", prepared).err
     answer = cli("train", "--resume", "r")
@@ -223,9 +224,9 @@ def test_overwriting_removes_runs_only(tmp_path: Path, tiny_recipe: Recipe, prep
     data = open_prepared(prepared)
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match=r"thesis\.tex"):
-        create_run(tmp_path, tiny_recipe, prepared, data, CPU, overwrite=True)
+        create_slice_run(tmp_path, tiny_recipe, prepared, data, CPU, overwrite=True)
     directory = finished(tmp_path / "run", tiny_recipe, prepared)
-    create_run(directory, tiny_recipe, prepared, data, CPU, overwrite=True)
+    create_slice_run(directory, tiny_recipe, prepared, data, CPU, overwrite=True)
     assert [path.name for path in directory.iterdir()] == ["run.json"]
 
 
@@ -235,8 +236,8 @@ def test_overwriting_removes_runs_only(tmp_path: Path, tiny_recipe: Recipe, prep
 def test_on_a_gpu(tmp_path: Path, tiny_recipe: Recipe, heads: Path, bits: int) -> None:
     prepare_ixi(heads, tmp_path / "data", PrepareRequest(SplitRequest(2, 2), SliceRequest(14, 19), bits))
     data, device = open_prepared(tmp_path / "data"), torch.device("cuda")
-    run = create_run(tmp_path / "run", tiny_recipe, tmp_path / "data", data, device)
-    assert run_training(run, data, device, track=False)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, tmp_path / "data", data, device)
+    assert train_on_slices(run, data, device, track=False)
 
 
 def test_durations_are_spoken() -> None:

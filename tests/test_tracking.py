@@ -14,8 +14,8 @@ import torch
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
-from mri_n2n.run_directory import create_run, open_run
-from mri_n2n.runs import run_training
+from mri_n2n.run_directory import open_run
+from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.tracking import Mirror, mirror
 from mri_n2n.training.trainer import TrainState
 
@@ -44,7 +44,7 @@ def test_a_run_interrupted_and_resumed(
     from mlflow import MlflowClient
 
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "secret name" / "run", tiny_recipe, prepared, data, CPU)
+    run = create_slice_run(tmp_path / "secret name" / "run", tiny_recipe, prepared, data, CPU)
     check = TrainState.check
 
     def dies(self: TrainState) -> None:
@@ -54,11 +54,11 @@ def test_a_run_interrupted_and_resumed(
 
     monkeypatch.setattr(TrainState, "check", dies)
     with pytest.raises(KeyboardInterrupt):
-        run_training(run, data, CPU, save_seconds=0.0)
+        train_on_slices(run, data, CPU, save_seconds=0.0)
     run_id = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     assert MlflowClient(sqlite).get_run(run_id).info.status == "FAILED"
     monkeypatch.setattr(TrainState, "check", check)
-    assert run_training(open_run(run.directory), data, CPU, resume=True)
+    assert train_on_slices(open_run(run.directory), data, CPU, resume=True)
     assert json.loads((run.directory / "tracking.json").read_text())["run_id"] == run_id
     tracked = MlflowClient(sqlite).get_run(run_id)
     assert tracked.info.status == "FINISHED"
@@ -80,8 +80,8 @@ def test_a_run_interrupted_and_resumed(
 
 def test_mirroring_twice_adds_nothing(tmp_path: Path, tiny_recipe: Recipe, prepared: Path, sqlite: str) -> None:
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
-    run_training(run, data, CPU, track=False)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    train_on_slices(run, data, CPU, track=False)
     mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
     first = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     before = points(sqlite, first, "loss")
@@ -96,7 +96,7 @@ def test_uploading_a_stopped_run_and_resuming_it(
 ) -> None:
     """`upload` sends what the checkpoint counts on and no more, so that nothing is sent twice or lost after it."""
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
     check = TrainState.check
 
     def dies(self: TrainState) -> None:
@@ -106,13 +106,13 @@ def test_uploading_a_stopped_run_and_resuming_it(
 
     monkeypatch.setattr(TrainState, "check", dies)
     with pytest.raises(KeyboardInterrupt):
-        run_training(run, data, CPU, save_seconds=0.0, track=False)
+        train_on_slices(run, data, CPU, save_seconds=0.0, track=False)
     monkeypatch.setattr(TrainState, "check", check)
     assert run.status() == "KILLED"
     mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status=run.status())
     run_id = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     assert [step for step, _ in points(sqlite, run_id, "loss")] == [1, 2, 3, 4, 5, 6]
-    assert run_training(run, data, CPU, resume=True)
+    assert train_on_slices(run, data, CPU, resume=True)
     assert [step for step, _ in points(sqlite, run_id, "loss")] == list(range(1, 13))
 
 
@@ -145,8 +145,8 @@ def test_a_server_that_does_not_answer(
         server.server_close()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     data = open_prepared(prepared)
-    run = create_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
-    assert run_training(run, data, CPU)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    assert train_on_slices(run, data, CPU)
     said = capfd.readouterr().err
     assert f"mri-n2n upload {run.directory}" in said
     assert "local record is complete" in said
@@ -179,6 +179,6 @@ def test_the_mirror_does_not_hold_up_its_caller(tmp_path: Path, monkeypatch: pyt
 
 def test_recipes_differ_in_what_mlflow_shows(tiny_recipe: Recipe, tmp_path: Path, prepared: Path) -> None:
     data = open_prepared(prepared)
-    one = create_run(tmp_path / "a", tiny_recipe, prepared, data, CPU).parameters()
-    two = create_run(tmp_path / "b", replace(tiny_recipe, seed=1), prepared, data, CPU).parameters()
+    one = create_slice_run(tmp_path / "a", tiny_recipe, prepared, data, CPU).parameters()
+    two = create_slice_run(tmp_path / "b", replace(tiny_recipe, seed=1), prepared, data, CPU).parameters()
     assert {name for name in one if one[name] != two[name]} == {"seed"}

@@ -12,6 +12,7 @@ from torch import nn
 
 from mri_n2n.durable import read_json, replacing, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.networks.red30 import RED30
 from mri_n2n.networks.unet import UNet
 
 
@@ -29,7 +30,24 @@ class UNetSpec:
         return UNet(self.in_channels, self.out_channels, width=self.width, padding=self.padding)
 
 
-def save_network(path: Path, network: nn.Module, spec: UNetSpec, **about: Any) -> None:
+@dataclass(frozen=True)
+class RED30Spec:
+    """RED30 (Mao et al. 2016), the network of the paper's first experiment; `width` feature maps (128 in the paper)."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 128
+
+    def build(self) -> nn.Module:
+        """A new network with random weights from torch's global generator."""
+        return RED30(self.in_channels, self.out_channels, width=self.width)
+
+
+NetworkSpec = UNetSpec | RED30Spec
+NETWORKS: dict[str, type[NetworkSpec]] = {"UNetSpec": UNetSpec, "RED30Spec": RED30Spec}
+
+
+def save_network(path: Path, network: nn.Module, spec: NetworkSpec, **about: Any) -> None:
     """Write the weights beside `path` (.json) as safetensors, then `path` itself.
 
     The spec, `about`, the weights' name and SHA-256.
@@ -42,7 +60,8 @@ def save_network(path: Path, network: nn.Module, spec: UNetSpec, **about: Any) -
     weights_path = path.with_name(f"{path.stem}-{digest[:12]}.safetensors")
     with replacing(weights_path) as temporary:
         temporary.write_bytes(content)
-    write_json(path, {"network": asdict(spec), "weights": weights_path.name, "sha256": digest, **about})
+    network_description = {"kind": type(spec).__name__, **asdict(spec)}
+    write_json(path, {"network": network_description, "weights": weights_path.name, "sha256": digest, **about})
     for older in path.parent.glob(f"{path.stem}-*.safetensors"):
         if older != weights_path:
             older.unlink(missing_ok=True)
@@ -55,7 +74,8 @@ def load_network(path: Path) -> nn.Module:
         content = path.with_name(Path(description["weights"]).name).read_bytes()
         if hashlib.sha256(content).hexdigest() != description["sha256"]:
             raise ValueError("the weights' SHA-256 differs")
-        network = UNetSpec(**description["network"]).build()
+        arguments = dict(description["network"])
+        network = NETWORKS[arguments.pop("kind")](**arguments).build()
         network.load_state_dict(load_tensors(content))
     except (*UNREADABLE, SafetensorError) as error:
         what = f"{path} or its weights are damaged or not of this program"

@@ -15,10 +15,10 @@ class Batch:
     """Stored images as they leave the data set, before any corruption.
 
     images: on the training device, in [-0.5, 0.5]; `s` is the number of stored realisations of each image (1,
-    or 2 for real pairs). rows: their positions in the data set.
+    or 2 for real pairs), `c` the channels where the domain has any. rows: their positions in the data set.
     """
 
-    images: Float[Tensor, "b s h w"]
+    images: Float[Tensor, "b s *c h w"]
     rows: Int[Tensor, " b"]
 
 

@@ -10,8 +10,6 @@ from conftest import Answer
 from mri_n2n.recipes import described
 from pipelines.paper.fig9 import fig9
 
-pytestmark = pytest.mark.filterwarnings("default:::mlflow")
-
 
 def test_paper_scale_is_the_published_protocol() -> None:
     experiment = fig9("paper", 5000)

@@ -1,0 +1,106 @@
+"""BM3D on the paper's test sets, as the networks are scored: noise that is never clipped, results in 8 bit.
+
+    python -m benchmarks.photograph_baselines [--data FOLDER] [--images N] [--output FILE]
+
+FOLDER holds `kodak` and `bsd300-test`. --images takes the first N images of each set. One colour Kodak image takes
+45 s on one core. FILE is written after every image; started again with the same FILE, the run goes on where it was.
+
+PSNR in dB, in all channels together, averaged over images. σ is in 8-bit units of an image in [0, 1] · 255; λ is the
+count of a white pixel, per channel. "opponent" is colour BM3D, "separate" denoises R, G and B as three grey images.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri_n2n import environment
+from mri_n2n.durable import read_json, write_json
+from mri_n2n.evaluation import estimate
+from natural_images.baselines import Baseline, BlockMatching, VarianceStabilised
+from natural_images.evaluation import quality_of, read_reference, realisation_of
+from natural_images.image_files import find_images
+from natural_images.noise import Gaussian, NoiseModel, Poisson
+
+DATA = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "photos"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One baseline on one test set. published: its PSNR in the paper's Table 1, in dB."""
+
+    set: str
+    noise: NoiseModel
+    baseline: Baseline
+    published: float
+
+    @property
+    def name(self) -> str:
+        """A name that no other measurement has."""
+        return f"{self.set}: {self.baseline}"
+
+
+GAUSSIAN, POISSON = Gaussian(25.0, 25.0), Poisson(30.0, 30.0)
+MEASUREMENTS = (
+    Measurement("kodak", GAUSSIAN, BlockMatching(25.0), 31.82),
+    Measurement("kodak", POISSON, VarianceStabilised(30.0, "separate"), 29.15),
+    Measurement("kodak", POISSON, VarianceStabilised(30.0, "opponent"), 29.15),
+    Measurement("bsd300-test", GAUSSIAN, BlockMatching(25.0), 30.34),
+    Measurement("bsd300-test", POISSON, VarianceStabilised(30.0, "separate"), 27.56),
+    Measurement("bsd300-test", POISSON, VarianceStabilised(30.0, "opponent"), 27.56),
+)
+
+
+def measure(data: Path, images: int | None, output: Path | None) -> dict[str, Any]:
+    """Per measurement: mean PSNR with its 95 % interval over images, the published one, and every image's."""
+    known = read_json(output, "earlier result")["measurements"] if output and output.exists() else {}
+    result: dict[str, Any] = {
+        "bm3d": version("bm3d"),
+        "environment": environment.description(torch.device("cpu")),
+        "measurements": known,
+    }
+    for measurement in MEASUREMENTS:
+        rows = known.get(measurement.name, {}).get("images", {})
+        for path in islice(sorted(find_images(data / measurement.set)), images):
+            if path.name not in rows:
+                rows[path.name] = scored(measurement, path)
+                known[measurement.name] = {"published": measurement.published} | summarised(rows) | {"images": rows}
+                if output:
+                    write_json(output, result)
+    return result
+
+
+def scored(measurement: Measurement, path: Path) -> dict[str, float]:
+    """PSNR of the noisy image and of the denoised one, and the seconds that denoising took."""
+    reference = read_reference(path, 3)
+    noisy = realisation_of(measurement.noise, reference).image
+    began = time.perf_counter()
+    denoised = measurement.baseline(noisy)
+    seconds = time.perf_counter() - began
+    qualities = {"input": noisy, "psnr": denoised}
+    return {name: quality_of(image[0], reference.image) for name, image in qualities.items()} | {"seconds": seconds}
+
+
+def summarised(rows: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """The images' means, and the interval of the result's."""
+    return {
+        "count": len(rows),
+        "input": estimate([(name, row["input"]) for name, row in rows.items()]).mean,
+        "psnr": asdict(estimate([(name, row["psnr"]) for name, row in rows.items()])),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    print(json.dumps(measure(arguments.data, arguments.images, arguments.output), indent=2))

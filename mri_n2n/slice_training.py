@@ -1,0 +1,107 @@
+"""Training on prepared slices: how MRI runs are begun, fed and watched over."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mri_n2n.data.slices import PreparedData, as_images
+from mri_n2n.evaluation import evaluable, evaluate, methods_for, summarised, validation_places
+from mri_n2n.recipes import MRI, Recipe, sampling_facts
+from mri_n2n.report import draw_slices
+from mri_n2n.run_directory import Run, create_run
+from mri_n2n.runs import run_training
+from mri_n2n.training.batches import batch_rows
+from mri_n2n.training.task import Batch
+
+MONITORED = 32  # validation slices scored while training; `evaluate` scores all
+
+
+def create_slice_run(
+    directory: Path,
+    recipe: Recipe[Any],
+    data_path: Path,
+    data: PreparedData,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+) -> Run:
+    """A new run on prepared slices."""
+    evaluable(recipe).check_data(data.manifest.kind, data.manifest.size)
+    about = {
+        "path": str(data_path.resolve()),
+        "kind": data.manifest.kind,
+        "fingerprint": data.manifest.fingerprint,
+        "training_slices": len(data.rows("train")),
+        "validation_slices": len(data.rows("validation")),
+        "size": list(data.manifest.size),
+        **sampling_facts(recipe, data.manifest.size),
+    }
+    return create_run(directory, recipe, about, device, MRI, overwrite=overwrite)
+
+
+def train_on_slices(
+    run: Run,
+    data: PreparedData,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    track: bool = True,
+) -> bool:
+    """Train `run` on the slices it was begun with; see `run_training`."""
+    run.check_data(data.manifest.fingerprint)
+    load = batch_loader(data, device, run.recipe.optimisation.batch_size, run.recipe.seed)
+
+    def monitor(network: nn.Module) -> SliceMonitor:
+        return SliceMonitor(run, data, network, device)
+
+    return run_training(run, load, monitor, device, resume=resume, save_seconds=save_seconds, track=track)
+
+
+class SliceMonitor:
+    """Scores some validation slices while training, and draws a few of them: always the same ones."""
+
+    def __init__(self, run: Run, data: PreparedData, network: nn.Module, device: torch.device) -> None:
+        self.run = run
+        self.latest = "not measured"
+        self._methods = methods_for(run.recipe, network)
+        self._data = data
+        self._places = validation_places(data, MONITORED)
+        self._device = device
+
+    def assess(self, step: int, *, draw: bool) -> dict[str, float]:
+        """Mean PSNR of every method."""
+        scores = evaluate(
+            self._data, evaluable(self.run.recipe), self._methods, self._device, places=self._places, quiet=True
+        )
+        means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
+        self.latest = f"{list(means.values())[-1]:.2f} dB"
+        if draw:
+            path = self.run.examples_path(step)
+            draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
+        return {f"validation/psnr/{method}": value for method, value in means.items()}
+
+
+def batch_loader(data: PreparedData, device: torch.device, batch_size: int, seed: int) -> Callable[[int], Batch]:
+    """A function from step to batch.
+
+    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else rows are
+    read from disk.
+    """
+    rows = torch.tensor(data.rows("train"))
+    stored = None
+    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
+        stored = data.resident("train").to(device)
+
+    def load(step: int) -> Batch:
+        chosen = batch_rows(step, batch_size, len(rows), seed)
+        if stored is not None:
+            images = as_images(stored[chosen.to(device)], data.manifest.bits)
+        else:
+            images = data.images(rows[chosen].tolist()).to(device, non_blocking=True)
+        return Batch(images, rows[chosen])
+
+    return load

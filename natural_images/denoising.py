@@ -1,0 +1,159 @@
+"""Denoising files: one image, or every image of a folder, keeping format, depth, colour profile and EXIF."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mri_n2n.durable import check_writable, writing
+from mri_n2n.errors import UNREADABLE, UsageError
+from mri_n2n.progress import bar, say
+from natural_images.datasets import Channels, as_images
+from natural_images.image_files import (
+    WRITTEN,
+    BadImage,
+    ImageFile,
+    Pixels,
+    as_integers,
+    find_images,
+    read_image,
+    write_image,
+)
+from natural_images.restoration import restored
+
+LOG = "denoised.jsonl"
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A trained network on a device. `provenance` is what a folder's log says of it."""
+
+    network: nn.Module
+    channels: Channels
+    device: torch.device
+    provenance: Mapping[str, Any]
+
+    def __call__(self, image: ImageFile) -> Pixels:
+        """The denoised pixels `[h w c]`, in the depth and colours of the file."""
+        colours = image.pixels.shape[2]
+        if colours > self.channels:
+            raise BadImage("this network is for grey images, the image has colours. Train one with --channels 3.")
+        result = restored(self.network, as_images([image.pixels], self.channels)[0], self.device)
+        if not torch.isfinite(result).all():
+            raise BadImage("the network's output is not finite: its weights are damaged.")
+        if colours < self.channels:
+            result = result.mean(dim=0, keepdim=True)  # a grey image was shown to it in three equal channels
+        return as_integers(result.movedim(0, -1).numpy(), image.bits)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a folder: how many images are done now, were already done, and why each other one is not."""
+
+    done: int
+    already: int
+    failures: dict[Path, str]
+
+
+def denoise_file(denoiser: Denoiser, source: Path, target: Path, *, overwrite: bool = False) -> Path:
+    """Denoise one file to another, or into a folder; return where the result is."""
+    if not source.exists():
+        raise UsageError(f"no image at {source}. Check the path.")
+    target = target / source.name if target.is_dir() else target
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{source} would be overwritten by its result. Choose another output.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists. Choose another output or add --overwrite.")
+    if target.suffix.lower() not in WRITTEN:
+        raise UsageError(f"cannot write {target}: its name should end in {', '.join(WRITTEN)}, or be a folder's.")
+    check_writable(target.parent)
+    _denoise(denoiser, source, target)
+    return target
+
+
+def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite: bool = False) -> Outcome:
+    """Denoise every image below `source` to the same place below `target`; a bad one does not stop the others.
+
+    `target` gets a log of what was made from what: the same call again does what is missing.
+    """
+    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
+        raise UsageError("one of input and output lies in the other. Choose another output folder.")
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file, expected a folder to write to.")
+    paths = find_images(source)
+    check_writable(target)
+    log = _Log(target / LOG, denoiser.provenance)
+    failures: dict[Path, str] = {}
+    done = already = 0
+    for path in bar(paths, description="denoising", unit="image"):
+        name = path.relative_to(source)
+        try:
+            digest = _digest(path)
+            if (target / name).exists() and log.holds(name, digest):
+                already += 1
+                continue
+            if (target / name).exists() and not overwrite and not log.knows(name):
+                raise BadImage(f"{target / name} exists and was not made here. Choose another folder or --overwrite.")
+            if name.suffix.lower() not in WRITTEN:
+                raise BadImage(f"{path}: this program does not write {name.suffix}. Convert it first.")
+            _denoise(denoiser, path, target / name)
+            log.add(name, digest)
+            done += 1
+        except BadImage as error:
+            failures[path] = str(error)
+            say(f"failed: {error}")
+    return Outcome(done, already, failures)
+
+
+def _denoise(denoiser: Denoiser, source: Path, target: Path) -> None:
+    image = read_image(source)
+    try:
+        pixels = denoiser(image)
+    except BadImage as error:
+        raise BadImage(f"{source}: {error}") from None
+    except MemoryError:
+        raise BadImage(f"{source} does not fit in memory. Cut it into parts.") from None
+    write_image(target, pixels, image)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadImage(f"cannot read {path}: {error.strerror}.") from None
+
+
+class _Log:
+    """What a folder of results was made from: one line per image, with the hashes of source and weights."""
+
+    def __init__(self, path: Path, provenance: Mapping[str, Any]) -> None:
+        self._path, self._provenance = path, dict(provenance)
+        self._entries: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                    self._entries[entry["image"]] = entry
+                except UNREADABLE:
+                    continue  # half a line, of a run that was killed: its image is done again
+
+    def knows(self, name: Path) -> bool:
+        """Whether some network made this result here."""
+        return str(name) in self._entries
+
+    def holds(self, name: Path, digest: str) -> bool:
+        """Whether this network made this result from a source of this hash."""
+        entry = self._entries.get(str(name), {})
+        same = entry.get("weights_sha256") == self._provenance.get("weights_sha256")
+        return same and entry.get("source_sha256") == digest
+
+    def add(self, name: Path, digest: str) -> None:
+        """Write a line."""
+        entry = {"image": str(name), "source_sha256": digest, **self._provenance}
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")

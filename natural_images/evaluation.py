@@ -1,0 +1,160 @@
+"""Scoring on test sets: each image corrupted once, restored by every method, compared with the truth in 8 bit."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mri_n2n.errors import UsageError
+from mri_n2n.evaluation import Estimate, estimate
+from mri_n2n.metrics import psnr, ssim
+from mri_n2n.progress import bar
+from mri_n2n.training.seeding import RandomStreams
+from natural_images.datasets import Channels, as_images
+from natural_images.image_files import find_images, read_pixels
+from natural_images.noise import NoiseModel, Realisation
+from natural_images.restoration import restored
+
+INPUT = "input"
+
+Image = Float[Tensor, "c h w"]
+Method = Callable[[Realisation], Float[Tensor, "1 c h w"]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A clean image `[c h w]` in [-0.5, 0.5], its set and its name in it."""
+
+    set: str
+    name: str
+    image: Image
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one image. psnr in dB over all channels, of 8-bit values; ssim the mean over channels."""
+
+    set: str
+    image: str
+    method: str
+    psnr: float
+    ssim: float
+
+
+def read_reference(path: Path, channels: Channels) -> Reference:
+    """A file of a test set; the set is called after its folder."""
+    return Reference(path.parent.name, path.name, as_images([read_pixels(path)], channels)[0])
+
+
+def realisation_of(noise: NoiseModel, reference: Reference) -> Realisation:
+    """The image's corruption: it depends on the image's content alone, and is the same on every machine."""
+    identity = hashlib.sha256(np.ascontiguousarray(reference.image.numpy()).tobytes()).hexdigest()
+    generator = RandomStreams(0).at(f"evaluation/{identity}", 0)
+    return noise(reference.image[None], torch.tensor([float(noise.low)]), generator)
+
+
+def network_method(network: nn.Module, device: torch.device) -> Method:
+    """Restoring by a network."""
+    return lambda realisation: restored(network, realisation.image[0], device)[None]
+
+
+@torch.inference_mode()
+def evaluate(
+    paths: Sequence[Path],
+    channels: Channels,
+    noise: NoiseModel,
+    methods: Mapping[str, Method],
+    *,
+    keep: Callable[[list[Score]], None] | None = None,
+) -> list[Score]:
+    """Score the corrupted input and every method on every image, one image in memory at a time.
+
+    noise: at one fixed level. keep: gets the scores of each image, as soon as they are known.
+    """
+    scores = []
+    for path in bar(paths, description="evaluating", unit="image"):
+        reference = read_reference(path, channels)
+        own = scored(reference, realisation_of(noise, reference), methods)
+        scores += own
+        if keep:
+            keep(own)
+    return scores
+
+
+def scored(reference: Reference, realisation: Realisation, methods: Mapping[str, Method]) -> list[Score]:
+    """The scores of all methods on one image, the input's first."""
+    results = {INPUT: realisation.image} | {name: method(realisation) for name, method in methods.items()}
+    return [_score(reference, name, result[0]) for name, result in results.items()]
+
+
+def _score(reference: Reference, method: str, result: Image) -> Score:
+    quality = quality_of(result, reference.image)
+    similarity = float(ssim(in_8_bit(result), in_8_bit(reference.image)).mean())
+    if not (math.isfinite(quality) and math.isfinite(similarity)):
+        raise UsageError(
+            f"the PSNR of {method!r} is {quality} on {reference.set}/{reference.name}. Look at that image."
+        )
+    return Score(reference.set, reference.name, method, quality, similarity)
+
+
+def in_8_bit(image: Image) -> Image:
+    """The image as an 8-bit file would hold it: rounded and clipped; still in [-0.5, 0.5]."""
+    return ((image + 0.5) * 255).round().clamp(0, 255) / 255 - 0.5
+
+
+def quality_of(result: Image, reference: Image) -> float:
+    """PSNR in dB over all channels, both as 8 bit."""
+    return float(psnr(in_8_bit(result).flatten(0, 1)[None], in_8_bit(reference).flatten(0, 1)[None]))
+
+
+def by_set(scores: Sequence[Score], method: str, metric: str = "psnr") -> dict[str, Estimate]:
+    """A method's mean over each set's images, with 95 % bootstrap intervals over images."""
+    return {
+        name: estimate([(s.image, getattr(s, metric)) for s in scores if s.set == name and s.method == method])
+        for name in dict.fromkeys(score.set for score in scores)
+    }
+
+
+def average(scores: Sequence[Score], method: str) -> float:
+    """The paper's average: the mean of the sets' means."""
+    return float(np.mean([value.mean for value in by_set(scores, method).values()]))
+
+
+def difference(scores: Sequence[Score], first: str, second: str) -> Estimate:
+    """First minus second method's PSNR, image by image; the mean weighs every set alike, as `average` does."""
+    known = {(s.method, s.set, s.image): s.psnr for s in scores}
+    images = [(s.set, s.image) for s in scores if s.method == first]
+    gains = [(name, known[first, name, image] - known[second, name, image]) for name, image in images]
+    sets = list(dict.fromkeys(name for name, _ in gains))
+    means, widths = [], []
+    for chosen in sets:
+        value = estimate([(str(place), gain) for place, (name, gain) in enumerate(gains) if name == chosen])
+        means.append(value.mean)
+        widths.append(0.0 if value.low is None or value.high is None else (value.high - value.low) / 2)
+    mean, half = float(np.mean(means)), math.hypot(*widths) / len(sets)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def images_of_sets(folders: Sequence[Path]) -> list[Path]:
+    """The images of several test sets, which must be called differently."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two test sets have one name ({', '.join(names)}): scores are told by it. Rename a folder.")
+    return [path for folder in folders for path in find_images(folder)]
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Markdown: PSNR of every method on every set with 95 % intervals, and their average over sets."""
+    sets = list(dict.fromkeys(score.set for score in scores))
+    lines = [f"| PSNR, dB | {' | '.join(sets)} | average |", "| --- |" + " --- |" * (len(sets) + 1)]
+    for method in dict.fromkeys(score.method for score in scores):
+        values = by_set(scores, method)
+        cells = " | ".join(f"{values[name]}" for name in sets)
+        lines.append(f"| {method} | {cells} | {average(scores, method):.2f} |")
+    return "\n".join(lines)

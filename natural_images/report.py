@@ -1,0 +1,169 @@
+"""The report of a run on photographs: scores, tables and pictures in a folder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri_n2n import environment
+from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
+from mri_n2n.errors import UsageError
+from mri_n2n.recipes import described
+from mri_n2n.run_directory import Run
+from natural_images.baselines import BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
+from natural_images.datasets import as_images, index_pairs
+from natural_images.drawing import Image, draw_strips
+from natural_images.evaluation import (
+    INPUT,
+    Method,
+    Reference,
+    Score,
+    by_set,
+    evaluate,
+    images_of_sets,
+    network_method,
+    read_reference,
+    realisation_of,
+    scored,
+    table,
+)
+from natural_images.noise import (
+    Bernoulli,
+    BrownGaussian,
+    Gaussian,
+    NoiseModel,
+    Poisson,
+    Realisation,
+)
+from natural_images.training import crops_of, noise_to_test
+
+EXAMPLES = 3
+OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png")
+NETWORK = "network"
+INTERVAL = "95 % bootstrap over images"
+
+
+def report_on_images(
+    run: Run,
+    folders: Sequence[Path],
+    place: Path,
+    device: torch.device,
+    *,
+    level: float | None = None,
+    baseline: bool = False,
+    overwrite: bool = False,
+) -> str:
+    """Corrupt test images, score `run` on them, write tables and pictures into `place`; return the table."""
+    noise = noise_to_test(run.recipe, level)
+    if noise is None:
+        raise UsageError("this run was trained on real pairs: score it with --pairs NOISY REFERENCE.")
+    _make_room(place, overwrite)
+    methods = ({} if not baseline else dict([classical(noise)])) | _methods(run, device)
+    paths = images_of_sets(folders)
+    channels = crops_of(run.recipe).channels
+    scores = evaluate(paths, channels, noise, methods)
+    references = [read_reference(path, channels) for path in _some(paths)]
+    rows = [restored_row(reference, realisation_of(noise, reference), methods) for reference in references]
+    return _written(run, place, scores, rows, {"noise": described(noise)}, device)
+
+
+def report_on_exposures(
+    run: Run, pairs: tuple[Path, Path], place: Path, device: torch.device, *, overwrite: bool = False
+) -> str:
+    """Score `run` on real pairs: the first image of each is restored and compared with the second; as above."""
+    _make_room(place, overwrite)
+    methods = _methods(run, device)
+    scenes = index_pairs(*pairs)
+    scores: list[Score] = []
+    rows = []
+    drawn = _some(range(len(scenes)))
+    for row in range(len(scenes)):
+        both = as_images(scenes.read(row), crops_of(run.recipe).channels)
+        reference = Reference(pairs[0].name, str(scenes.files[row][0].relative_to(pairs[0])), both[1])
+        scores += scored(reference, Realisation(both[:1]), methods)
+        if row in drawn:
+            rows.append(restored_row(reference, Realisation(both[:1]), methods))
+    return _written(run, place, scores, rows, {"noise": "as captured"}, device)
+
+
+def classical(noise: NoiseModel) -> tuple[str, Method]:
+    """The classical method for a noise at a fixed level, and its name."""
+    if isinstance(noise, Gaussian | BrownGaussian):
+        matching = BlockMatching(noise.low)
+        return "BM3D", lambda realisation: matching(realisation.image)
+    if isinstance(noise, Poisson):
+        stabilised = VarianceStabilised(noise.low)
+        return "Anscombe + BM3D", lambda realisation: stabilised(realisation.image)
+    if isinstance(noise, Bernoulli):
+        return "deep image prior", _prior
+    median = MedianFilter(5 if noise.low > 0.3 else 3)
+    return f"median {median.size}×{median.size}", lambda realisation: median(realisation.image)
+
+
+def _prior(realisation: Realisation) -> torch.Tensor:
+    if realisation.corrupted is None:
+        raise UsageError("the deep image prior needs to know which pixels are lost.")
+    return DeepImagePrior()(realisation.image, valid=~realisation.corrupted)
+
+
+def restored_row(
+    reference: Reference, realisation: Realisation, methods: Mapping[str, Method]
+) -> tuple[str, dict[str, Image]]:
+    """An image as a row of a picture: corrupted, restored by every method, and true."""
+    images: dict[str, Image] = {INPUT: realisation.image[0]}
+    images |= {name: method(realisation)[0] for name, method in methods.items()}
+    return reference.name, images | {"reference": reference.image}
+
+
+def summary(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per method: {"<set>/psnr": mean with its interval, ...}."""
+    return {
+        method: {
+            f"{name}/{metric}": asdict(value)
+            for metric in ("psnr", "ssim")
+            for name, value in by_set(scores, method, metric).items()
+        }
+        for method in dict.fromkeys(score.method for score in scores)
+    }
+
+
+def _make_room(place: Path, overwrite: bool) -> None:
+    clear(place, OWN_FILES, overwrite=overwrite, dry_run=True)
+    check_writable(place)
+
+
+def _methods(run: Run, device: torch.device) -> dict[str, Method]:
+    return {NETWORK: network_method(run.network().to(device), device)}
+
+
+def _some(items: Sequence[Any]) -> list[Any]:
+    count = min(EXAMPLES, len(items))
+    return [items[int((index + 0.5) * len(items) / count)] for index in range(count)]
+
+
+def _written(
+    run: Run,
+    place: Path,
+    scores: Sequence[Score],
+    rows: Sequence[tuple[str, Mapping[str, Image]]],
+    about: Mapping[str, Any],
+    device: torch.device,
+) -> str:
+    write_csv(place / "images.csv", [asdict(score) for score in scores])
+    content = {
+        **about,
+        "trained_on": run.data["fingerprint"],
+        "recipe": described(run.recipe),
+        "environment": environment.description(device),
+        **run.provenance(),
+        "images": len({(score.set, score.image) for score in scores}),
+        "interval": INTERVAL,
+        "methods": summary(scores),
+    }
+    write_json(place / "summary.json", content)
+    text = table(scores)
+    write_text(place / "results.md", text + f"\n\nBrackets: {INTERVAL}.\n")
+    draw_strips(place / "examples.png", rows)
+    return text

@@ -1,0 +1,154 @@
+"""Training on photographs: how runs are begun, fed and watched over."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mri_n2n.errors import UsageError
+from mri_n2n.recipes import Recipe
+from mri_n2n.run_directory import Run, create_run
+from mri_n2n.runs import run_training
+from mri_n2n.training.task import TrainingPair
+from natural_images.datasets import (
+    Channels,
+    CropLoader,
+    Crops,
+    ImageScenes,
+    Scenes,
+    as_images,
+    index_folder,
+    index_pairs,
+    split,
+)
+from natural_images.drawing import draw_strips, middle
+from natural_images.evaluation import INPUT, Reference, quality_of, realisation_of
+from natural_images.noise import NoiseModel, at_level
+from natural_images.recipes import PHOTOGRAPHS
+from natural_images.restoration import restored
+from natural_images.tasks import SyntheticNoise
+
+DRAWN = 3
+
+
+def indexed(paths: Sequence[Path]) -> ImageScenes:
+    """The scenes of one folder of images, or of two folders of exposures."""
+    return index_folder(paths[0]) if len(paths) == 1 else index_pairs(paths[0], paths[1])
+
+
+def create_photograph_run(
+    directory: Path,
+    recipe: Recipe[Any],
+    paths: Sequence[Path],
+    scenes: ImageScenes,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+) -> Run:
+    """A new run on the images that `paths` hold."""
+    training, held_out = split(len(scenes))
+    about = {
+        "paths": [str(path.resolve()) for path in paths],
+        "fingerprint": scenes.fingerprint,
+        "training_images": len(training),
+        "held_out_images": len(held_out),
+        "left_out_images": scenes.bad,
+    }
+    return create_run(directory, recipe, about, device, PHOTOGRAPHS, overwrite=overwrite)
+
+
+def train_on_photographs(
+    run: Run,
+    scenes: Scenes,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    track: bool = True,
+) -> bool:
+    """Train `run` on the scenes it was begun with, one in twenty held out; see `run_training`."""
+    training, held_out = split(len(scenes))
+    channels = crops_of(run.recipe).channels
+    validation = validation_pairs(scenes, held_out, channels, noise_to_test(run.recipe))
+    return train_on_crops(
+        run, scenes, training, validation, device, resume=resume, save_seconds=save_seconds, track=track
+    )
+
+
+def train_on_crops(
+    run: Run,
+    scenes: Scenes,
+    rows: Sequence[int],
+    validation: Sequence[TrainingPair],
+    device: torch.device,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    track: bool = True,
+) -> bool:
+    """Train `run` on crops of some scenes, watched over by pairs of one image each."""
+    run.check_data(scenes.fingerprint)
+    recipe = run.recipe
+    loader = CropLoader(scenes, rows, crops_of(recipe), recipe.optimisation.batch_size, recipe.seed, device)
+
+    def monitor(network: nn.Module) -> PhotographMonitor:
+        return PhotographMonitor(run, validation, network, device)
+
+    with loader:
+        return run_training(run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track)
+
+
+def crops_of(recipe: Recipe[Any]) -> Crops:
+    """How the recipe crops."""
+    if not isinstance(recipe.samples, Crops):
+        raise UsageError("this recipe does not say how photographs are cropped: give it `samples=Crops(...)`.")
+    return recipe.samples
+
+
+def validation_pairs(
+    scenes: Scenes, rows: Sequence[int], channels: Channels, noise: NoiseModel | None
+) -> list[TrainingPair]:
+    """The middle of held-out scenes: corrupted by `noise` against clean, or without it one exposure against another."""
+    pairs = []
+    for row in rows:
+        images = middle(as_images(scenes.read(row), channels))
+        if noise is None:
+            pairs.append(TrainingPair(images[:1], images[1:2]))
+        else:
+            realisation = realisation_of(noise, Reference("held out", str(row), images[0]))
+            pairs.append(TrainingPair(realisation.image, images[:1]))
+    return pairs
+
+
+def noise_to_test(recipe: Recipe[Any], level: float | None = None) -> NoiseModel | None:
+    """The noise to test a recipe with, at a level (without one, the paper's); None where it is trained on captures."""
+    corruption = recipe.task.corruption
+    return at_level(corruption.noise, level) if isinstance(corruption, SyntheticNoise) else None
+
+
+class PhotographMonitor:
+    """Scores the held-out images while training, and draws a few of them: always the same ones."""
+
+    def __init__(self, run: Run, validation: Sequence[TrainingPair], network: nn.Module, device: torch.device) -> None:
+        self.latest = "not measured"
+        self._run, self._validation, self._network, self._device = run, validation, network, device
+        self._naive = sum(quality_of(pair.input[0], pair.target[0]) for pair in validation) / len(validation)
+
+    def assess(self, step: int, *, draw: bool) -> dict[str, float]:
+        """Mean PSNR of the inputs and of the network."""
+        results: list[Float[Tensor, "c h w"]] = [
+            restored(self._network, pair.input[0], self._device) for pair in self._validation
+        ]
+        qualities = [quality_of(result, pair.target[0]) for result, pair in zip(results, self._validation, strict=True)]
+        mean = sum(qualities) / len(qualities)
+        self.latest = f"{mean:.2f} dB"
+        if draw:
+            rows = [
+                ("", {"input": pair.input[0], "network": result, "reference": pair.target[0]})
+                for pair, result in list(zip(self._validation, results, strict=True))[:DRAWN]
+            ]
+            draw_strips(self._run.examples_path(step), rows)
+        return {f"validation/psnr/{INPUT}": self._naive, "validation/psnr/network": mean}

@@ -1,0 +1,68 @@
+"""What the experiments on photographs (§3.1, §3.2) share: their arms and their scales."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mri_n2n.networks.spec import NetworkSpec, RED30Spec, UNetSpec
+from mri_n2n.recipes import Optimisation, Recipe
+from mri_n2n.training.schedules import RampedRate
+from mri_n2n.training.task import Task
+from natural_images.captures import CaptureRequest
+from natural_images.datasets import Crops
+from natural_images.noise import NoiseModel
+
+ScaleName = Literal["smoke", "small", "paper"]
+Figure = Literal["curves", "examples", "sweep"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One network of an experiment: how it is trained, on what captures if on any, and the noise it is tested with."""
+
+    title: str
+    recipe: Recipe[Any]
+    test: NoiseModel
+    captures: CaptureRequest | None = None
+
+
+@dataclass(frozen=True)
+class PhotographExperiment:
+    """The arms behind one table or figure. Arms tested with the same noise are compared, each with the first of them.
+
+    figure: what the paper shows. runs: the experiment whose runs are used, if another's.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    figure: Figure
+    runs: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is. The paper's: crops of 256, four per step (§A.2); its length is not stated there."""
+
+    name: ScaleName
+    steps: int
+    crop: int
+    batch_size: int = 4
+    unet_width: int = 48
+    red30_width: int = 128
+    bf16: bool = True
+    latent: int = 384  # pixels of a captured image's side (Fig 1c)
+    budget: int = 20  # captures of each latent image in its cases 1 and 2
+
+    def recipe(self, task: Task[Any], *, red30: bool = False, share: float = 1.0) -> Recipe[Any]:
+        """The recipe of a task: the rate is constant, then falls (§A.2); `share` of the scale's steps."""
+        network: NetworkSpec = RED30Spec(width=self.red30_width) if red30 else UNetSpec(3, 3, width=self.unet_width)
+        schedule = RampedRate(ramp_up=0.0, ramp_down=0.3, last_momentum=0.9)
+        steps = max(1, round(share * self.steps))
+        optimisation = Optimisation(steps, self.batch_size, schedule, bf16=self.bf16)
+        return Recipe(task, optimisation, network, samples=Crops(self.crop))
+
+
+SCALES: dict[ScaleName, Scale] = {
+    "smoke": Scale("smoke", 3, crop=32, batch_size=2, unet_width=6, red30_width=4, bf16=False, latent=48, budget=3),
+    "small": Scale("small", 3200, crop=128, batch_size=2, red30_width=32, latent=192),
+    "paper": Scale("paper", 300_000, crop=256),
+}

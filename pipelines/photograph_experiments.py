@@ -1,0 +1,241 @@
+"""Running an experiment on photographs: its arms trained and scored, a table, a picture. Interrupted, it goes on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from mri_n2n import environment
+from mri_n2n.durable import read_json, write_csv, write_json, write_text
+from mri_n2n.errors import UNREADABLE, UsageError
+from mri_n2n.evaluation import Estimate
+from mri_n2n.progress import say
+from mri_n2n.recipes import described
+from mri_n2n.run_directory import Run, create_run, open_run
+from mri_n2n.runs import spoken as spoken_duration
+from mri_n2n.tracking import announce_experiment, mirror_experiment
+from natural_images.captures import captured
+from natural_images.datasets import ImageScenes, Scenes, index_folder, split
+from natural_images.drawing import draw_strips
+from natural_images.evaluation import (
+    INPUT,
+    Method,
+    Score,
+    average,
+    by_set,
+    difference,
+    evaluate,
+    images_of_sets,
+    network_method,
+    read_reference,
+    realisation_of,
+    table,
+)
+from natural_images.noise import NoiseModel
+from natural_images.recipes import PHOTOGRAPHS, spoken
+from natural_images.report import INTERVAL, classical, restored_row
+from natural_images.training import crops_of, train_on_crops, validation_pairs
+from pipelines.figures import Curve, Panel, draw_curves
+from pipelines.paper.photographs import Arm, PhotographExperiment
+
+Scores = dict[NoiseModel, list[Score]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What an experiment is run with: photographs to train on, test images, folders, a device."""
+
+    scenes: ImageScenes
+    tests: Sequence[Path]
+    runs: Path
+    results: Path
+    device: torch.device
+    baseline: bool
+
+
+def run_photograph_experiment(
+    experiment: PhotographExperiment,
+    training: Path,
+    test_sets: Sequence[Path],
+    folder: Path,
+    device: torch.device,
+    *,
+    baseline: bool,
+) -> str | None:
+    """Train what is not yet trained, score it, write table, scores and picture into `folder`; return the table.
+
+    Returns None if a signal stopped a training: the same call then goes on with it.
+    """
+    runs_of = experiment.runs or experiment.name
+    runs = folder.with_name(folder.name.replace(experiment.name, runs_of)) if experiment.runs else folder
+    bench = Bench(index_folder(training), images_of_sets(test_sets), runs, folder, device, baseline)
+    announce_experiment(runs, runs.name)
+    trained: dict[Arm, Run] = {}
+    for arm in experiment.arms:
+        run = _trained(arm, bench)
+        if run is None:
+            return None
+        trained[arm] = run
+    scores = _scored(trained, bench)
+    text = _results(trained, scores, bench)
+    write_text(folder / "results.md", text)
+    write_csv(
+        folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
+    )
+    _draw(experiment, trained, scores, bench)
+    try:
+        mirror_experiment(runs, folder)
+    except UsageError as error:
+        say(f"{error} The results in {folder} are complete.")
+    return text
+
+
+def _slug(noise: NoiseModel, title: str) -> str:
+    """A name for files: "gaussian-sigma-25-noisy-targets"."""
+    words = f"{spoken(noise)} {title}".lower().replace("σ", "sigma").replace("λ", "lambda")
+    return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())
+
+
+def _trained(arm: Arm, bench: Bench) -> Run | None:
+    """The finished run of an arm: begun, gone on with, or found done."""
+    directory = bench.runs / _slug(arm.test, arm.title)
+    training, held_out = split(len(bench.scenes))
+    scenes: Scenes = bench.scenes
+    rows = training
+    if arm.captures is not None:
+        name = f"captures-{arm.captures.latents}x{arm.captures.realisations}"
+        scenes = captured(bench.runs / name, arm.captures, bench.scenes, training)
+        rows = list(range(len(scenes)))
+    if (directory / "run.json").exists():
+        run = open_run(directory, PHOTOGRAPHS)
+        if described(run.recipe) != described(arm.recipe):
+            raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
+    else:
+        about = {"fingerprint": scenes.fingerprint, "training_images": len(rows), "held_out_images": len(held_out)}
+        run = create_run(directory, arm.recipe, about, bench.device, PHOTOGRAPHS)
+    say(f"{directory.name}:")
+    validation = validation_pairs(bench.scenes, held_out, crops_of(arm.recipe).channels, arm.test)
+    ended = train_on_crops(run, scenes, rows, validation, bench.device, resume=run.state_path.exists())
+    return run if ended else None
+
+
+def _scored(trained: Mapping[Arm, Run], bench: Bench) -> Scores:
+    """All scores by the noise of the test: the input, the classical method if wanted, every arm."""
+    scores: Scores = {}
+    for noise in dict.fromkeys(arm.test for arm in trained):
+        scores[noise] = []
+        if bench.baseline:
+            name, method = classical(noise)
+            scores[noise] += _kept(name, "classical", method, noise, bench)
+        for arm, run in trained.items():
+            if arm.test == noise:
+                method = network_method(run.network().to(bench.device), bench.device)
+                own = _kept(arm.title, str(run.provenance()["weights_sha256"]), method, noise, bench)
+                scores[noise] += own if not scores[noise] else [score for score in own if score.method != INPUT]
+    return scores
+
+
+def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: Bench) -> list[Score]:
+    """The scores of one method, and the input's: measured, or kept from an earlier call on the same weights and images.
+
+    Kept image by image: an evaluation that is stopped goes on.
+    """
+    path = bench.results / "scores" / f"{_slug(noise, title)}.json"
+    key = {"method": identity, "noise": described(noise), "images": [str(path) for path in bench.tests]}
+    try:
+        content = read_json(path, "scores")
+        known = [Score(**score) for score in content["scores"]] if content["key"] == json.loads(json.dumps(key)) else []
+    except (UsageError, *UNREADABLE):
+        known = []
+    done = {(score.set, score.image) for score in known}
+    missing = [path for path in bench.tests if (path.parent.name, path.name) not in done]
+
+    def keep(scores: list[Score]) -> None:
+        known.extend(scores)
+        write_json(path, {"key": key, "scores": [asdict(score) for score in known]})
+
+    if missing:
+        say(f"{spoken(noise)}: {title}")
+        evaluate(missing, 3, noise, {title: method}, keep=keep)
+    return known
+
+
+def _results(trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
+    """Markdown: the scores and differences, and how they were measured."""
+    lines = [f"# {bench.results.name}", ""]
+    for noise, own in scores.items():
+        first, *others = [arm.title for arm in trained if arm.test == noise]
+        lines += [f"## {spoken(noise)}", "", table(own), "", "| difference | dB |", "| --- | --- |"]
+        lines += [f"| {other} − {first} | {_signed(difference(own, other, first))} |" for other in others]
+        compared = [name for name in dict.fromkeys(s.method for s in own) if name not in (INPUT, first, *others)]
+        lines += [
+            f"| {arm} − {name} | {_signed(difference(own, arm, name))} |"
+            for name in (*compared, INPUT)
+            for arm in (first, *others)
+        ]
+        lines.append("")
+    run = next(iter(trained.values()))
+    optimisation, crops = run.recipe.optimisation, crops_of(run.recipe)
+    steps = sorted({own.recipe.optimisation.steps for own in trained.values()})
+    times = ", ".join(
+        f"{_slug(arm.test, arm.title)} {spoken_duration(own.training_seconds())}" for arm, own in trained.items()
+    )
+    images = ", ".join(sorted({str(own.data["training_images"]) for own in trained.values()}))
+    where = environment.description(bench.device)
+    lines += [
+        f"Brackets: {INTERVAL}; one training per arm, seed {run.recipe.seed}. PSNR per image, rounded and clipped to 8 "
+        f"bit. Trained on {images} images (crops of {crops.size}), {' or '.join(map(str, steps))} steps of "
+        f"{optimisation.batch_size}, {'bf16' if optimisation.bf16 else 'fp32'}, on {where['hardware']} (torch "
+        f"{where['torch']}). Training time: {times}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _signed(value: Estimate) -> str:
+    return f"{value:+.2f}"
+
+
+def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> None:
+    path = bench.results / f"{experiment.name}.png"
+    if experiment.figure == "sweep":
+        draw_curves(path, [_sweep(scores)], "One network per level and loss; bands: " + INTERVAL)
+        return
+    if experiment.figure == "curves":
+        panels = [_convergence(noise, trained) for noise in scores]
+        draw_curves(path, panels, "PSNR of held-out images while training.")
+    rows = []
+    for noise in scores:
+        reference = read_reference(bench.tests[len(bench.tests) // 5], 3)
+        methods = {
+            arm.title: network_method(run.network().to(bench.device), bench.device)
+            for arm, run in trained.items()
+            if arm.test == noise
+        }
+        if bench.baseline:
+            methods = dict([classical(noise)]) | methods
+        _, images = restored_row(reference, realisation_of(noise, reference), methods)
+        rows.append((spoken(noise), images))
+    draw_strips(path if experiment.figure == "examples" else bench.results / "examples.png", rows)
+
+
+def _convergence(noise: NoiseModel, trained: Mapping[Arm, Run]) -> Panel:
+    curves = []
+    for arm, run in trained.items():
+        if arm.test == noise:
+            points = run.metric("validation/psnr/network")[1:]  # the untrained network would set the scale
+            curves.append(Curve(arm.title, [step for step, _ in points], [value for _, value in points]))
+    return Panel(spoken(noise), "steps", "PSNR, dB", curves)
+
+
+def _sweep(scores: Scores) -> Panel:
+    titles = dict.fromkeys(s.method for own in scores.values() for s in own if s.method != INPUT)
+    curves = []
+    for title in titles:
+        levels = [noise.low for noise in scores]
+        values = [next(iter(by_set(own, title).values())) for own in scores.values()]
+        low, high = [value.low or value.mean for value in values], [value.high or value.mean for value in values]
+        curves.append(Curve(title, levels, [average(own, title) for own in scores.values()], low, high))
+    return Panel("random-valued impulses", "share p of replaced pixels", "PSNR, dB", curves)

@@ -1,0 +1,182 @@
+"""The commands for photographs, as a person uses them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mri_n2n.run_directory import open_run
+from natural_images.image_files import read_pixels
+from natural_images.recipes import PHOTOGRAPHS
+
+TINY = ("--crop", 32, "--width", 6, "--batch-size", 2, "--steps", 4)
+
+
+@pytest.fixture
+def trained(cli: Callable[..., object], pictures: Path) -> Path:
+    answer = cli("photos", "train", pictures, *TINY, "--run-name", "tiny")
+    assert answer.code == 0, answer.err
+    return Path("runs/tiny")
+
+
+def test_train_evaluate_denoise(cli: Callable[..., object], trained: Path, pictures: Path) -> None:
+    assert (trained / "examples" / "step-000004.png").exists()
+    scored = cli("photos", "evaluate", "tiny", pictures)
+    assert scored.code == 0, scored.err
+    assert "| input | 20." in scored.out
+    summary = json.loads((trained / "evaluation" / "summary.json").read_text())
+    assert summary["images"] == 12
+    assert set(summary["methods"]) == {"input", "network"}
+    assert {path.name for path in (trained / "evaluation").iterdir()} == {
+        "images.csv",
+        "summary.json",
+        "results.md",
+        "examples.png",
+    }
+    assert cli("photos", "evaluate", "tiny", pictures).code == 2  # not over existing scores
+    done = cli("photos", "denoise", "tiny", pictures, "out")
+    assert (done.code, done.out) == (0, "12 images denoised, 0 already done, 0 failed.\n")
+    assert read_pixels(Path("out/picture-000.png")).shape == (64, 80, 3)
+    one = cli("photos", "denoise", "tiny", pictures / "picture-000.png", "one.jpg")
+    assert (one.code, one.out) == (0, "one.jpg\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--noise", "brown", "--bandwidth", 2),
+        ("--noise", "poisson", "--targets", "clean"),
+        ("--noise", "bernoulli"),
+        ("--noise", "text", "--loss", "l2"),
+        ("--noise", "impulses", "--channels", 1),
+        ("--noise", "salt-and-pepper", "--low", 0.1, "--high", 0.2),
+        ("--network", "red30"),
+    ],
+)
+def test_every_noise_trains(cli: Callable[..., object], pictures: Path, options: tuple[object, ...]) -> None:
+    answer = cli("photos", "train", pictures, *TINY, *options, "--run-name", "x")
+    assert answer.code == 0, answer.err
+
+
+def test_real_pairs(cli: Callable[..., object], exposures: tuple[Path, Path]) -> None:
+    answer = cli("photos", "train", "--pairs", *exposures, *TINY, "--run-name", "pairs")
+    assert answer.code == 0, answer.err
+    scored = cli("photos", "evaluate", "pairs", "--pairs", *exposures)
+    assert scored.code == 0, scored.err
+    assert cli("photos", "evaluate", "pairs", exposures[0]).err.count("\n") == 1
+
+
+def test_pairs_learn_without_a_clean_image(cli: Callable[..., object], exposures: tuple[Path, Path]) -> None:
+    """A short training on real pairs brings noisy images nearer to their second exposure than they were."""
+    size = ("--crop", 48, "--network", "red30", "--width", 12, "--batch-size", 2, "--steps", 150)
+    assert cli("photos", "train", "--pairs", *exposures, *size, "--run-name", "pairs").code == 0
+    lines = [json.loads(line) for line in Path("runs/pairs/metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if "validation/psnr/network" in line][-1]
+    assert last["validation/psnr/network"] > last["validation/psnr/input"] + 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train",),
+        ("train", "absent"),
+        ("train", "pictures", "--pairs", "a", "b"),
+        ("train", "pictures", "--channels", 2),
+        ("train", "pictures", "--crop", 4),
+        ("train", "pictures", "--low", 60),
+        ("train", "pictures", "--noise", "bernoulli", "--high", 2),
+        ("train", "pictures", "--bandwidth", 2),
+        ("train", "pictures", "--steps", 0),
+        ("train", "pictures", "--run-name", "../x"),
+        ("train", "--resume", "absent"),
+        ("train", "--pairs", "pictures", "pictures", "--noise", "poisson"),
+        ("train", "empty"),
+        ("evaluate", "absent", "pictures"),
+        ("evaluate", "absent"),
+        ("denoise", "absent", "pictures", "out"),
+    ],
+)
+def test_bad_input_is_one_line(cli: Callable[..., object], pictures: Path, arguments: tuple[object, ...]) -> None:
+    Path("empty").mkdir()
+    Path("pictures").symlink_to(pictures)
+    answer = cli("photos", *arguments)
+    assert answer.code == 2
+    lines = [line for line in answer.err.splitlines() if not line.startswith("indexing")]
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("error: ")
+
+
+def test_some_failed(cli: Callable[..., object], trained: Path, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "good.png").write_bytes((pictures / "picture-000.png").read_bytes())
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    answer = cli("photos", "denoise", "tiny", folder, "out")
+    assert answer.code == 3
+    assert "1 images denoised, 0 already done, 1 failed." in answer.out
+    assert "failed: " in answer.err
+    assert Path("out/good.png").exists()
+    assert cli("photos", "denoise", "tiny", folder / "bad.png", "out").code == 2
+
+
+def test_a_run_of_another_domain(
+    cli: Callable[..., object], trained: Path, pictures: Path, heads: Path, prepared: Path
+) -> None:
+    answer = cli("reconstruct", "tiny", heads, "out", "--simulate")
+    assert answer.code == 2
+    assert "holds a run on photographs; `mri-n2n` is for MRI" in answer.err
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path) -> None:
+    def train(*arguments: object, wait: bool = True) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipelines", "photos", "train", *map(str, arguments)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if wait:
+            _, err = process.communicate(timeout=240)
+            assert process.returncode == 0, err
+        return process
+
+    size = ("--crop", 32, "--width", 12, "--batch-size", 2, "--steps", 120, "--save-seconds", 0)
+    train(pictures, *size, "--run-name", "whole")
+    process = train(pictures, *size, "--run-name", "cut", wait=False)
+    journal = tmp_path / "runs" / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not journal.exists() or '"step": 20' not in journal.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    train("--resume", tmp_path / "runs" / "cut")
+    one, two = (open_run(tmp_path / "runs" / name, PHOTOGRAPHS).network().state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_resuming_needs_the_images_as_they_were(cli: Callable[..., object], pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own"  # the run's name, too: the run is meant
+    folder.mkdir()
+    for path in pictures.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    assert cli("photos", "train", folder, *TINY, "--run-name", "own").code == 0
+    (folder / "picture-000.png").unlink()
+    answer = cli("photos", "train", "--resume", "own")
+    assert answer.code == 2
+    assert "the data has changed" in answer.err
+
+
+def test_the_classical_method_beside_the_network(cli: Callable[..., object], trained: Path, pictures: Path) -> None:
+    pytest.importorskip("bm3d")
+    one = Path("one")
+    one.mkdir()
+    (one / "picture.png").write_bytes((pictures / "picture-001.png").read_bytes())
+    answer = cli("photos", "evaluate", "tiny", one, "--baseline", "--level", 15)
+    assert answer.code == 0, answer.err
+    assert "| BM3D | 3" in answer.out

@@ -1,0 +1,121 @@
+"""Denoising files, with a network whose answer is known: it returns what it is shown."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from mri_n2n.errors import UsageError
+from mri_n2n.networks.spec import RED30Spec
+from natural_images.denoising import LOG, Denoiser, denoise_file, denoise_folder
+from natural_images.image_files import BadImage, read_image, read_pixels
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture
+def identity() -> Denoiser:
+    network = RED30Spec(3, 3, width=2).build()
+    torch.nn.init.zeros_(network.up[-1].weight)
+    return Denoiser(network.eval(), 3, torch.device("cpu"), {"run": "one", "weights_sha256": "0" * 64})
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_what_a_file_holds_is_kept(identity: Denoiser, tmp_path: Path, suffix: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 4), dtype=np.uint8)
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    lossless = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    Image.fromarray(pixels).save(source, icc_profile=PROFILE, **lossless)
+    denoise_file(identity, source, target)
+    before, after = read_image(source), read_image(target)
+    assert np.array_equal(after.pixels, before.pixels)
+    assert after.alpha is not None
+    assert np.array_equal(after.alpha, pixels[..., 3])
+    assert after.metadata["icc-profile-data"] == before.metadata["icc-profile-data"]
+
+
+def test_grey_stays_grey_and_16_bit_16_bit(identity: Denoiser, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**16, (20, 31), dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    denoise_file(identity, tmp_path / "in.png", tmp_path / "out.png")
+    after = read_pixels(tmp_path / "out.png")
+    assert after.shape == (20, 31, 1)
+    assert np.abs(after[..., 0].astype(int) - pixels).max() <= 1  # float32
+
+
+def test_a_folder_with_bad_files(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(pictures, source / "below")
+    (source / "empty.png").touch()
+    (source / "rubbish.jpg").write_bytes(b"\xff\xd8\xff" + bytes(100))
+    outcome = denoise_folder(identity, source, target)
+    assert (outcome.done, outcome.already) == (12, 0)
+    assert {path.name for path in outcome.failures} == {"empty.png", "rubbish.jpg"}
+    assert len(list((target / "below").iterdir())) == 12
+    again = denoise_folder(identity, source, target)
+    assert (again.done, again.already, len(again.failures)) == (0, 12, 2)
+
+
+def test_an_interrupted_folder_goes_on(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    denoise_folder(identity, pictures, target)
+    log = target / LOG
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-3]) + lines[-3][:20])  # killed while writing
+    (target / json.loads(lines[0])["image"]).unlink()
+    outcome = denoise_folder(identity, pictures, target, overwrite=True)
+    assert (outcome.done, outcome.already) == (4, 8)
+    assert denoise_folder(identity, pictures, target).already == 12
+
+
+def test_new_weights_and_new_sources_are_done_again(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(pictures, source)
+    denoise_folder(identity, source, target)
+    shutil.copy(source / "picture-001.png", source / "picture-000.png")
+    assert denoise_folder(identity, source, target).done == 1
+    other = Denoiser(identity.network, 3, identity.device, {"weights_sha256": "1" * 64})
+    assert denoise_folder(other, source, target).done == 12
+
+
+def test_foreign_files_are_not_overwritten(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "picture-003.png").write_text("mine")
+    outcome = denoise_folder(identity, pictures, target)
+    assert [path.name for path in outcome.failures] == ["picture-003.png"]
+    assert (target / "picture-003.png").read_text() == "mine"
+    with pytest.raises(UsageError, match="exists"):
+        denoise_file(identity, pictures / "picture-003.png", target)
+
+
+@pytest.mark.parametrize("output", ["in", "in/below", "."])
+def test_output_in_input(identity: Denoiser, pictures: Path, tmp_path: Path, output: str) -> None:
+    shutil.copytree(pictures, tmp_path / "in")
+    with pytest.raises(UsageError, match="lies in the other"):
+        denoise_folder(identity, tmp_path / "in", tmp_path / output)
+
+
+def test_single_files(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    source = pictures / "picture-000.png"
+    with pytest.raises(UsageError, match="no image at"):
+        denoise_file(identity, tmp_path / "absent.png", tmp_path / "out.png")
+    with pytest.raises(UsageError, match="overwritten"):
+        denoise_file(identity, source, source)
+    with pytest.raises(UsageError, match="name should end"):
+        denoise_file(identity, source, tmp_path / "out.xyz")
+    assert denoise_file(identity, source, tmp_path) == tmp_path / source.name
+    grey = Denoiser(identity.network, 1, identity.device, {})
+    with pytest.raises(BadImage, match="grey"):
+        denoise_file(grey, source, tmp_path / "out.png")
+
+
+def test_a_network_that_has_lost_its_mind(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    torch.nn.init.constant_(identity.network.up[-1].bias, torch.nan)
+    with pytest.raises(BadImage, match="not finite"):
+        denoise_file(identity, pictures / "picture-000.png", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
