@@ -206,9 +206,17 @@ class CropLoader:
     """
 
     def __init__(
-        self, scenes: Scenes, rows: Sequence[int], crops: Crops, batch_size: int, seed: int, device: torch.device
+        self,
+        scenes: Scenes,
+        rows: Sequence[int],
+        crops: Crops,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._cached = _Cache(scenes.read, CACHE_BYTES)
+        self._cached = _Cache(scenes.read, cache_bytes)
         self._rows = torch.tensor(rows)
         self._crops, self._batch_size, self._device = crops, batch_size, device
         self._seed, self._streams = seed, RandomStreams(seed)

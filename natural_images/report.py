@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from natural_images.noise import (
 from natural_images.training import crops_of, noise_to_test
 
 EXAMPLES = 3
+PRIOR_STEPS = 5000
 OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png")
 NETWORK = "network"
 INTERVAL = "95 % bootstrap over images"
@@ -60,7 +62,7 @@ def report_on_images(
     if noise is None:
         raise UsageError("this run was trained on real pairs: score it with --pairs NOISY REFERENCE.")
     _make_room(place, overwrite)
-    methods = ({} if not baseline else dict([classical(noise)])) | _methods(run, device)
+    methods = (classical(noise, device) if baseline else {}) | _methods(run, device)
     paths = images_of_sets(folders)
     channels = crops_of(run.recipe).channels
     scores = evaluate(paths, channels, noise, methods)
@@ -88,24 +90,27 @@ def report_on_exposures(
     return _written(run, place, scores, rows, {"noise": "as captured"}, device)
 
 
-def classical(noise: NoiseModel) -> tuple[str, Method]:
-    """The classical method for a noise at a fixed level, and its name."""
+def classical(noise: NoiseModel, device: torch.device, prior_steps: int = PRIOR_STEPS) -> dict[str, Method]:
+    """The classical method for a noise at a fixed level, by its name; none where the prior is given no steps.
+
+    The deep image prior runs on `device` (hours per image on a CPU), the others on the CPU.
+    """
     if isinstance(noise, Gaussian | BrownGaussian):
         matching = BlockMatching(noise.low)
-        return "BM3D", lambda realisation: matching(realisation.image)
+        return {"BM3D": lambda realisation: matching(realisation.image)}
     if isinstance(noise, Poisson):
         stabilised = VarianceStabilised(noise.low)
-        return "Anscombe + BM3D", lambda realisation: stabilised(realisation.image)
+        return {"Anscombe + BM3D": lambda realisation: stabilised(realisation.image)}
     if isinstance(noise, Bernoulli):
-        return "deep image prior", _prior
+        prior = partial(_prior, DeepImagePrior(prior_steps), device)
+        return {"deep image prior": prior} if prior_steps else {}
     median = MedianFilter(5 if noise.low > 0.3 else 3)
-    return f"median {median.size}×{median.size}", lambda realisation: median(realisation.image)
+    return {f"median {median.size}×{median.size}": lambda realisation: median(realisation.image)}
 
 
-def _prior(realisation: Realisation) -> torch.Tensor:
-    if realisation.corrupted is None:
-        raise UsageError("the deep image prior needs to know which pixels are lost.")
-    return DeepImagePrior()(realisation.image, valid=~realisation.corrupted)
+def _prior(prior: DeepImagePrior, device: torch.device, realisation: Realisation) -> torch.Tensor:
+    assert realisation.corrupted is not None  # Bernoulli noise says which pixels it took
+    return prior(realisation.image.to(device), valid=~realisation.corrupted.to(device)).cpu()
 
 
 def restored_row(

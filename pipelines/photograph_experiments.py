@@ -53,6 +53,11 @@ class Bench:
     results: Path
     device: torch.device
     baseline: bool
+    prior_steps: int
+
+    def classical(self, noise: NoiseModel) -> dict[str, Method]:
+        """The classical methods that are wanted for a noise."""
+        return classical(noise, self.device, self.prior_steps) if self.baseline else {}
 
 
 def run_photograph_experiment(
@@ -70,7 +75,8 @@ def run_photograph_experiment(
     """
     runs_of = experiment.runs or experiment.name
     runs = folder.with_name(folder.name.replace(experiment.name, runs_of)) if experiment.runs else folder
-    bench = Bench(index_folder(training), images_of_sets(test_sets), runs, folder, device, baseline)
+    scenes, tests = index_folder(training), images_of_sets(test_sets)
+    bench = Bench(scenes, tests, runs, folder, device, baseline, experiment.prior_steps)
     announce_experiment(runs, runs.name)
     trained: dict[Arm, Run] = {}
     for arm in experiment.arms:
@@ -126,8 +132,7 @@ def _scored(trained: Mapping[Arm, Run], bench: Bench) -> Scores:
     scores: Scores = {}
     for noise in dict.fromkeys(arm.test for arm in trained):
         scores[noise] = []
-        if bench.baseline:
-            name, method = classical(noise)
+        for name, method in bench.classical(noise).items():
             scores[noise] += _kept(name, "classical", method, noise, bench)
         for arm, run in trained.items():
             if arm.test == noise:
@@ -214,9 +219,7 @@ def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: 
             for arm, run in trained.items()
             if arm.test == noise
         }
-        if bench.baseline:
-            methods = dict([classical(noise)]) | methods
-        _, images = restored_row(reference, realisation_of(noise, reference), methods)
+        _, images = restored_row(reference, realisation_of(noise, reference), bench.classical(noise) | methods)
         rows.append((spoken(noise), images))
     draw_strips(path if experiment.figure == "examples" else bench.results / "examples.png", rows)
 

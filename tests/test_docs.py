@@ -28,7 +28,7 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/training.md", "docs/photos.md"])
 def test_commands_in_the_documentation_exist(page: str) -> None:
     from typer.main import get_command
 

@@ -24,4 +24,4 @@ def table1(scale: Scale) -> PhotographExperiment:
         for noise in NOISES
         for targets in TARGETS
     )
-    return PhotographExperiment("table1", arms, "examples")
+    return PhotographExperiment("table1", arms, "examples", prior_steps=scale.prior_steps)

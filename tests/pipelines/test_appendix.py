@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,16 @@ from scipy.special import expi
 from scipy.stats import chi2, gamma, norm
 
 from mri_n2n.training.seeding import RandomStreams
-from pipelines.paper.appendix import (
+from pipelines.paper.appendix import reproduce_appendix
+from pipelines.paper.finite_targets import NOISES, FiniteTargets, finite_targets
+from pipelines.paper.mode_seeking import (
     BULK,
     EXPONENTS,
     MODE,
-    NOISES,
-    FiniteTargets,
     ModeSeeking,
-    finite_targets,
     hilbert_transform,
     mode_seeking,
     norm_derivative,
-    reproduce_appendix,
     sampled_minimisers,
 )
 
@@ -126,6 +125,7 @@ def test_draws_are_addressed() -> None:
 def test_smoke(tmp_path: Path) -> None:
     text = reproduce_appendix(tmp_path, "smoke")
     assert (tmp_path / "results.md").read_text(encoding="utf-8") == text
+    assert re.search(r"\n\nOn \d+ CPU threads, in \d+ (s|min)\.\n$", text)
     for name, rows in (("finite-targets", 21), ("mode-seeking", len(EXPONENTS))):
         with (tmp_path / f"{name}.csv").open() as file:
             assert len(list(csv.DictReader(file))) == rows
