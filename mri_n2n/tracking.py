@@ -76,13 +76,16 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
     return f"{state.run_id} at {uri}"
 
 
-def announce_experiment(directory: Path, name: str) -> None:
-    """Make the runs in `directory` children of one run of this name."""
-    write_json(directory / PARENT, {"name": name})
+def announce_experiment(directory: Path) -> None:
+    """Make the runs in `directory` children of one run, named after it."""
+    write_json(directory / PARENT, {"name": directory.name})
 
 
 def mirror_experiment(directory: Path, results: Path) -> None:
-    """Send the tables and pictures in `results` to the parent of the runs in `directory`, and call it finished."""
+    """Send the tables and pictures in `results` to the parent of the runs in `directory`, and call it finished.
+
+    Raises `UsageError` where MLflow does not answer.
+    """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -35,6 +35,7 @@ from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, open_run
 from mri_n2n.runs import spoken
 from mri_n2n.slice_training import create_slice_run, train_on_slices
+from mri_n2n.tracking import announce_experiment, mirror_experiment
 
 PLAINLY = ", no replacement"
 
@@ -57,6 +58,7 @@ def run_experiment(
     """
     runs: dict[str, Run] = {}
     arms: dict[str, list[str]] = {}
+    announce_experiment(directory)
     for arm, recipes in experiment.arms.items():
         for recipe in recipes:
             title = arm if len(recipes) == 1 else f"{arm}, seed {recipe.seed}"
@@ -84,7 +86,16 @@ def run_experiment(
     draw_scores(directory / "scores.png", scores, label)
     shown = {name: method for name, method in methods.items() if name == INPUT or name in runs}
     draw_slices(directory / f"{experiment.name}.png", data, first.recipe, shown, device)
+    tell_tracker(directory, directory)
     return Outcome(scores, table, directory)
+
+
+def tell_tracker(runs: Path, results: Path) -> None:
+    """Give MLflow the tables and pictures of an experiment; say so where it does not take them."""
+    try:
+        mirror_experiment(runs, results)
+    except UsageError as error:
+        say(f"{error} The results in {results} are complete.")
 
 
 def _trained(recipe: Recipe[Any], directory: Path, path: Path, data: PreparedData, device: torch.device) -> Run | None:

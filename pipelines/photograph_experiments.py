@@ -15,7 +15,7 @@ from mri_n2n.progress import say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run, create_run, open_run
 from mri_n2n.runs import spoken as spoken_duration
-from mri_n2n.tracking import announce_experiment, mirror_experiment
+from mri_n2n.tracking import announce_experiment
 from natural_images.captures import captured
 from natural_images.datasets import ImageScenes, Scenes, index_folder, split
 from natural_images.drawing import draw_strips
@@ -37,6 +37,7 @@ from natural_images.noise import NoiseModel
 from natural_images.recipes import PHOTOGRAPHS, spoken
 from natural_images.report import INTERVAL, classical, restored_row
 from natural_images.training import crops_of, train_on_crops, validation_pairs
+from pipelines.experiments import tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.photographs import Arm, PhotographExperiment
 
@@ -77,7 +78,7 @@ def run_photograph_experiment(
     runs = folder.with_name(folder.name.replace(experiment.name, runs_of)) if experiment.runs else folder
     scenes, tests = index_folder(training), images_of_sets(test_sets)
     bench = Bench(scenes, tests, runs, folder, device, baseline, experiment.prior_steps)
-    announce_experiment(runs, runs.name)
+    announce_experiment(runs)
     trained: dict[Arm, Run] = {}
     for arm in experiment.arms:
         run = _trained(arm, bench)
@@ -91,10 +92,7 @@ def run_photograph_experiment(
         folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
     )
     _draw(experiment, trained, scores, bench)
-    try:
-        mirror_experiment(runs, folder)
-    except UsageError as error:
-        say(f"{error} The results in {folder} are complete.")
+    tell_tracker(runs, folder)
     return text
 
 
