@@ -32,7 +32,7 @@ from natural_images.image_files import BadImage, as_floats, find_images, read_pi
 Channels = Literal[1, 3]
 Pixels = NDArray[Any]  # [h w c]
 
-LUMA = (0.299, 0.587, 0.114)  # Rec. 601: what a colour image is in grey
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # Rec. 601: what a colour image is in grey
 CACHE_BYTES = 2 * 2**30
 AHEAD = 4  # batches prepared while the device works
 SHOWN = 10  # problems told one by one
@@ -168,12 +168,13 @@ def split(count: int) -> tuple[list[int], list[int]]:
 
 def as_images(pixels: Sequence[Pixels], channels: Channels) -> Float[Tensor, "s c h w"]:
     """Realisations `[h w c]` as stored, as images in [-0.5, 0.5] with the wished number of channels."""
-    images = torch.stack([torch.from_numpy(_as_floats(image)) for image in pixels]).movedim(-1, 1)
-    if images.shape[1] == channels:
-        return images
-    if channels == 3:
-        return images.expand(-1, 3, -1, -1)
-    return torch.einsum("schw,c->shw", images, torch.tensor(LUMA))[:, None]
+    # By numpy: torch would start its threads in each of the loader's, which then wait for those that train.
+    images = np.stack([_as_floats(image) for image in pixels])
+    if images.shape[-1] > channels:
+        images = images @ LUMA
+    elif images.shape[-1] < channels:
+        images = images.repeat(channels, axis=-1)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
 
 
 def _as_floats(pixels: Pixels) -> NDArray[np.float32]:

@@ -50,6 +50,15 @@ def shared_ixi() -> Path:
     return path
 
 
+@pytest.fixture
+def shared_photos() -> Path:
+    """The photographs: kodak, bsd300-test and train."""
+    path = SHARED / "photos"
+    if not path.is_dir():
+        pytest.skip(f"no photographs at {path}: set MRI_N2N_SHARED_DATA")
+    return path
+
+
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four small procedural heads, 48×48×36."""

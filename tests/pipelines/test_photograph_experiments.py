@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -67,3 +68,80 @@ def test_another_recipe_in_the_folder(cli: Callable[..., object]) -> None:
     answer = cli("reproduce", "fig1a")
     assert answer.code == 2
     assert "another recipe" in answer.err
+
+
+def averages(folder: Path) -> dict[tuple[str, str], float]:
+    """(noise, method) to the mean PSNR of the sets' means."""
+    sets: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in csv.DictReader((folder / "scores.csv").read_text().splitlines()):
+        sets.setdefault((row["noise"], row["method"]), {}).setdefault(row["set"], []).append(float(row["psnr"]))
+    return {key: fmean(fmean(values) for values in own.values()) for key, own in sets.items()}
+
+
+def table1_orders(means: dict[tuple[str, str], float]) -> None:
+    for noise in {noise for noise, _ in means}:
+        clean, noisy = means[noise, "clean targets"], means[noise, "noisy targets"]
+        assert abs(noisy - clean) <= 0.1
+        assert min(noisy, clean) >= means[noise, "input"] + 5
+
+
+def fig1a_orders(means: dict[tuple[str, str], float]) -> None:
+    ((noise, _), *_) = means
+    assert abs(means[noise, "noisy targets"] - means[noise, "clean targets"]) <= 0.1
+
+
+def fig1b_orders(means: dict[tuple[str, str], float]) -> None:
+    ends = [value for (_, title), value in means.items() if title == "white targets" or title.endswith("pixels")]
+    assert len(ends) == 4
+    assert max(ends) - min(ends) <= 0.3
+
+
+def fig1c_orders(means: dict[tuple[str, str], float]) -> None:
+    one, two, three = (value for (_, title), value in sorted(means.items()) if title.startswith("case"))
+    assert one < two < three
+
+
+def fig3_orders(means: dict[tuple[str, str], float]) -> None:
+    clean, median, mean = (value for (_, title), value in means.items() if title != "input")
+    assert median >= clean - 1.5
+    assert mean <= median - 3
+
+
+def fig4_orders(means: dict[tuple[str, str], float]) -> None:
+    clean, mode, median, mean = (value for (_, title), value in means.items() if title != "input")
+    assert clean > mode > median > mean
+
+
+def fig5_orders(means: dict[tuple[str, str], float]) -> None:
+    gaps = {noise: means[noise, "L0"] - means[noise, "L1"] for noise, _ in means}
+    assert abs(gaps["impulses, p = 0.1"]) < 2
+    assert gaps["impulses, p = 0.7"] > 3
+    assert gaps["impulses, p = 0.9"] > 3
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2 * 3600)
+@pytest.mark.parametrize(
+    ("name", "orders"),
+    [
+        ("table1", table1_orders),
+        ("fig1a", fig1a_orders),
+        ("fig1b", fig1b_orders),
+        ("fig1c", fig1c_orders),
+        ("fig3", fig3_orders),
+        ("fig4", fig4_orders),
+        ("fig5", fig5_orders),
+    ],
+)
+def test_small(
+    cli: Callable[..., object],
+    shared_photos: Path,
+    name: str,
+    orders: Callable[[dict[tuple[str, str], float]], None],
+) -> None:
+    """The paper's orderings on real photographs, below 45 minutes each on two CPU cores."""
+    sets = ("kodak", "bsd300-test") if name == "table1" else ("kodak",)
+    tests = [part for name in sets for part in ("--test", shared_photos / name)]
+    answer = cli("reproduce", name, shared_photos / "train", *tests, "--scale", "small")
+    assert answer.code == 0, answer.err
+    orders(averages(Path("runs") / f"{name}-small"))
