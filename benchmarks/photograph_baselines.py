@@ -25,7 +25,7 @@ from mri_n2n import environment
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.evaluation import estimate
 from natural_images.baselines import Baseline, BlockMatching, VarianceStabilised
-from natural_images.evaluation import quality_of, read_reference, realisation_of
+from natural_images.evaluation import TestImage, quality_of, read_reference, realisation_of
 from natural_images.image_files import find_images
 from natural_images.noise import Gaussian, NoiseModel, Poisson
 
@@ -79,7 +79,7 @@ def measure(data: Path, images: int | None, output: Path | None) -> dict[str, An
 
 def scored(measurement: Measurement, path: Path) -> dict[str, float]:
     """PSNR of the noisy image and of the denoised one, and the seconds that denoising took."""
-    reference = read_reference(path, 3)
+    reference = read_reference(TestImage(measurement.set, path.name, path), 3)
     noisy = realisation_of(measurement.noise, reference).image
     began = time.perf_counter()
     denoised = measurement.baseline(noisy)

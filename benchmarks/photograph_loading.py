@@ -26,7 +26,8 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from natural_images.datasets import CACHE_BYTES, CropLoader, Crops, ImageScenes, index_folder
+from natural_images.crops import CACHE_BYTES, CropLoader, Crops
+from natural_images.datasets import ImageScenes, index_folder
 from natural_images.image_files import find_images
 from natural_images.noise import Gaussian
 from natural_images.tasks import SyntheticNoise

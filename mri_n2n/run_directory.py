@@ -19,7 +19,7 @@ from mri_n2n.recipes import MRI, Domain, Recipe, described, flat, rebuilt
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
-FORMAT = "mri-n2n run 2"
+FORMAT = "mri-n2n run 1"
 RUNS = Path("runs")
 STATE = "training-state.pt"
 OWN_FILES = (
@@ -176,7 +176,7 @@ def open_run(directory: Path, domain: Domain = MRI) -> Run:
     try:
         if content["format"] != FORMAT:
             raise ValueError("unknown format")
-        found = content["domain"]
+        found = content.get("domain", MRI.name)
         if found != domain.name:
             raise UsageError(f"{directory} holds a run on {found}; `{domain.command}` is for {domain.name}.")
         return Run(directory, rebuilt(content["recipe"], domain), content["data"], content["environment"], domain)

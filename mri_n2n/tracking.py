@@ -97,7 +97,7 @@ def mirror_experiment(directory: Path, results: Path) -> None:
         client = MlflowClient(state.uri)
         for path in sorted(results.iterdir()):
             if path.suffix in (".md", ".csv", ".png"):
-                client.log_artifact(state.run_id, str(path))
+                client.log_artifact(state.run_id, str(path), results.name)
         client.set_terminated(state.run_id, "FINISHED")
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise _silent(uri, error) from error

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import UNetSpec
@@ -122,8 +121,8 @@ class DeepImagePrior:
     def _fit(self, image: Tensor, valid: Tensor) -> Tensor:
         streams = RandomStreams(self.seed, image.device)
         _, channels, height, width = image.shape
-        counted = valid.expand_as(image)
-        if not bool(counted.any()):
+        count = channels * valid.sum()
+        if not bool(count):
             raise UsageError("the deep image prior found an image without a valid pixel. Use a smaller share p.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -136,7 +135,7 @@ class DeepImagePrior:
             fresh = torch.randn(shape, generator=streams.at("perturbation", step), device=image.device)
             output: Tensor = network(fixed + self.perturbation * fresh)
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(mse_loss(output[counted], image[counted]))
+            torch.autograd.backward((valid * (output - image)).square().sum() / count)
             optimiser.step()
             average = self.smoothing * average + (1 - self.smoothing) * output.detach()
             weight = self.smoothing * weight + 1 - self.smoothing

@@ -16,7 +16,8 @@ from mri_n2n.errors import UNREADABLE, UsageError
 from mri_n2n.progress import bar
 from mri_n2n.recipes import described
 from mri_n2n.training.seeding import RandomStreams
-from natural_images.datasets import Crops, Pixels, Scenes, random_crop
+from natural_images.crops import Crops, random_crop
+from natural_images.datasets import Pixels, Scenes
 from natural_images.noise import NoiseModel
 
 ARRAY, ABOUT = "captures.npy", "captures.json"
@@ -26,7 +27,8 @@ ARRAY, ABOUT = "captures.npy", "captures.json"
 class CaptureRequest:
     """How a budget is spent: `latents` images, `realisations` noisy captures of each.
 
-    A latent image is a random crop of a photograph; where there are fewer photographs than latents, some give several.
+    A latent image is a random crop of a photograph, taken in random order; where there are fewer photographs than
+    latents, some give several.
     """
 
     latents: int
@@ -47,7 +49,7 @@ class CaptureRequest:
 class Captures:
     """Stored captures, open for reading. array: `[n s h w c]` float16 in the units of images, mapped from disk.
 
-    Float16 rounds by at most 1/4096 of the range where images lie, a fortieth of the noise at σ = 25.
+    Float16 rounds by at most 1/4096 of the range where images lie, a four-hundredth of the noise at σ = 25.
     """
 
     array: NDArray[np.float16]
@@ -63,7 +65,7 @@ class Captures:
 
 def captured(directory: Path, request: CaptureRequest, scenes: Scenes, rows: Sequence[int]) -> Captures:
     """The captures of `request` from some scenes: made in `directory`, or found there from an earlier call."""
-    about = {"request": described(request), "scenes": scenes.fingerprint, "rows": len(rows)}
+    about = {"request": described(request), "scenes": scenes.fingerprint, "rows": list(rows)}
     if not _made(directory / ABOUT, about):
         clear(directory, (ARRAY, ABOUT), overwrite=True)
         _write(directory / ARRAY, request, scenes, rows)
@@ -82,12 +84,13 @@ def _write(path: Path, request: CaptureRequest, scenes: Scenes, rows: Sequence[i
     size, channels = request.crops.size, request.crops.channels
     shape = (request.latents, request.realisations, size, size, channels)
     streams = RandomStreams(request.seed)
+    order = torch.randperm(len(rows), generator=streams.at("latents", 0)).tolist()
     level = torch.tensor([float(request.noise.low)])
     with replacing(path) as temporary, temporary.open("wb") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_2_0(file, header)
         for latent in bar(range(request.latents), description="capturing", unit="latent"):
-            row = rows[latent % len(rows)]
+            row = rows[order[latent % len(rows)]]
             clean = random_crop(scenes.read(row)[:1], request.crops, streams.at("latent", latent))
             generator = streams.at("captures", latent)
             for _ in range(request.realisations):

@@ -1,55 +1,31 @@
-"""Photographs to train on: an index of folders, and random crops of what it names.
-
-Only file names are held: 50,000 images cost a few megabytes. Decoded images are kept while they fit in a bounded cache.
-"""
+"""Photographs to train on: an index of folders. Only file names are held: 50,000 of them cost some 30 MB."""
 
 import hashlib
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Generator, Tensor
-from torch.nn.functional import interpolate
+from torch import Tensor
 
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
-from mri_n2n.training.batches import batch_rows
-from mri_n2n.training.seeding import RandomStreams
-from mri_n2n.training.task import Batch
-from natural_images.alignment import displacement
+from natural_images.alignment import misfit
 from natural_images.image_files import BadImage, as_floats, find_images, read_pixels
 
 Channels = Literal[1, 3]
 Pixels = NDArray[Any]  # [h w c]
 
-LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # Rec. 601: what a colour image is in grey
-CACHE_BYTES = 2 * 2**30
-AHEAD = 4  # batches prepared while the device works
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601: what a colour image is in grey
 SHOWN = 10  # problems told one by one
 HELD_OUT = 20  # one scene in so many is kept from training, to watch over it
 MOST_HELD_OUT = 32
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Random square crops of `size` pixels, in grey (1 channel) or colour (3)."""
-
-    size: int = 256
-    channels: Channels = 3
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.size <= 4096:
-            raise UsageError(f"a crop's size lies in 8 .. 4096 pixels, got {self.size}.")
 
 
 @runtime_checkable
@@ -68,11 +44,15 @@ class Scenes(Protocol):
 
 @dataclass(frozen=True)
 class ImageScenes:
-    """Scenes in files. files: per scene one image, or two exposures. bad: how many were left out when indexed."""
+    """Scenes in files. files: per scene one image, or two exposures. bad: how many were left out when indexed.
+
+    digests: the SHA-256 of every file.
+    """
 
     files: tuple[tuple[Path, ...], ...]
     fingerprint: str
     bad: int = 0
+    digests: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -115,35 +95,42 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _index(scenes: Sequence[tuple[Path, ...]], folders: tuple[Path, ...], bad: int = 0) -> ImageScenes:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         checked = list(bar(pool.map(_checked, scenes), description="indexing", unit="scene", total=len(scenes)))
-    good = [scene for scene, result in zip(scenes, checked, strict=True) if isinstance(result, str)]
-    problems = [str(result) for result in checked if isinstance(result, UsageError)]
-    _tell(problems)
+    _tell(problems := [str(result) for result in checked if isinstance(result, UsageError)])
+    good = [(scene, hashes) for scene, hashes in zip(scenes, checked, strict=True) if isinstance(hashes, tuple)]
     if not good:
         raise UsageError(f"no usable image in {folders[0]}. What is wrong with each is told above.")
-    digest = hashlib.sha256()
-    for scene, result in zip(scenes, checked, strict=True):
-        if isinstance(result, str):
-            names = [str(path.relative_to(folder)) for path, folder in zip(scene, folders, strict=True)]
-            digest.update(f"{names} {result}\n".encode())
-    return ImageScenes(tuple(good), digest.hexdigest(), bad + len(problems))
+    fingerprint = hashlib.sha256()
+    for scene, hashes in good:
+        names = [str(path.relative_to(folder)) for path, folder in zip(scene, folders, strict=True)]
+        fingerprint.update(f"{names} {hashes}\n".encode())
+    digests = frozenset(digest for _, hashes in good for digest in hashes)
+    return ImageScenes(tuple(scene for scene, _ in good), fingerprint.hexdigest(), bad + len(problems), digests)
 
 
-def _checked(scene: tuple[Path, ...]) -> str | UsageError:
-    """The hash of a scene's files, or what is wrong with them."""
+def _checked(scene: tuple[Path, ...]) -> tuple[str, ...] | UsageError:
+    """The hashes of a scene's files, or what is wrong with them."""
     try:
         images = [read_pixels(path) for path in scene]
-        sizes = [image.shape[:2] for image in images]
-        if len(set(sizes)) > 1:
-            raise BadImage(f"{scene[0]} is {_spoken(sizes[0])}, its other exposure {_spoken(sizes[1])}.")
-        if len(images) == 2 and (moved := displacement(*images)) != (0, 0):
-            raise BadImage(f"{scene[0]} and its other exposure seem displaced by {moved[1]}×{moved[0]} pixels.")
-        return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in scene)
+        hashes = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in scene)
+        if len(images) == 2:
+            _check_pair(scene, images, hashes)
+        return hashes
     except OSError as error:
         return BadImage(f"{scene[0]}: {error.strerror}.")
     except BadImage as error:
         return error
+
+
+def _check_pair(scene: Sequence[Path], images: Sequence[Pixels], hashes: Sequence[str]) -> None:
+    sizes = [image.shape[:2] for image in images]
+    if sizes[0] != sizes[1]:
+        raise BadImage(f"{scene[0]} is {_spoken(sizes[0])}, its other exposure {_spoken(sizes[1])}.")
+    if hashes[0] == hashes[1]:
+        raise BadImage(f"{scene[0]} and its other exposure are the same file: there is no second noise to learn from.")
+    if trouble := misfit(*images):
+        raise BadImage(f"{scene[0]} and its other exposure {trouble}.")
 
 
 def _spoken(size: tuple[int, ...]) -> str:
@@ -169,108 +156,21 @@ def split(count: int) -> tuple[list[int], list[int]]:
 def as_images(pixels: Sequence[Pixels], channels: Channels) -> Float[Tensor, "s c h w"]:
     """Realisations `[h w c]` as stored, as images in [-0.5, 0.5] with the wished number of channels."""
     # By numpy: torch would start its threads in each of the loader's, which then wait for those that train.
-    images = np.stack([_as_floats(image) for image in pixels])
-    if images.shape[-1] > channels:
-        images = images @ LUMA
-    elif images.shape[-1] < channels:
-        images = images.repeat(channels, axis=-1)
+    images = np.stack([_with_channels(_as_floats(image), channels) for image in pixels])
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
+
+
+def _with_channels(image: NDArray[np.float32], channels: Channels) -> NDArray[np.float32]:
+    if image.shape[-1] == channels:
+        return image
+    if channels == 3:
+        return image.repeat(3, axis=-1)
+    red, green, blue = np.moveaxis(image, -1, 0)
+    grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue  # no matrix product: the same bits everywhere
+    return np.asarray(grey[..., None], np.float32)
 
 
 def _as_floats(pixels: Pixels) -> NDArray[np.float32]:
     if np.issubdtype(pixels.dtype, np.integer):
         return as_floats(pixels, 8 * pixels.dtype.itemsize)
     return pixels.astype(np.float32)
-
-
-def random_crop(pixels: Sequence[Pixels], crops: Crops, generator: Generator) -> Float[Tensor, "s c size size"]:
-    """A random crop, at the same place in all realisations. Images smaller than it are scaled up, bicubically."""
-    height, width = pixels[0].shape[:2]
-    small = min(height, width) < crops.size
-    if small:
-        images = as_images(pixels, crops.channels)
-        scale = crops.size / min(height, width)
-        height, width = (max(crops.size, round(size * scale)) for size in (height, width))
-        images = interpolate(images, (height, width), mode="bicubic", align_corners=False).clamp(-0.5, 0.5)
-    uniform = torch.rand(2, generator=generator).tolist()
-    top, left = (int(u * (size - crops.size + 1)) for u, size in zip(uniform, (height, width), strict=True))
-    window = np.s_[top : top + crops.size, left : left + crops.size]
-    if small:
-        return images[:, :, window[0], window[1]]
-    return as_images([image[window] for image in pixels], crops.channels)
-
-
-class CropLoader:
-    """Batches of crops, made ahead of their use by threads (decoding lets them run side by side).
-
-    Which scenes, and where they are cropped, depends on the seed and the step alone. To be used in a `with` statement.
-    """
-
-    def __init__(
-        self,
-        scenes: Scenes,
-        rows: Sequence[int],
-        crops: Crops,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        *,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        self._cached = _Cache(scenes.read, cache_bytes)
-        self._rows = torch.tensor(rows)
-        self._crops, self._batch_size, self._device = crops, batch_size, device
-        self._seed, self._streams = seed, RandomStreams(seed)
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="crops")
-        self._coming: dict[int, tuple[Tensor, list[Future[Tensor]]]] = {}
-
-    def __enter__(self) -> "CropLoader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step, on the device."""
-        for later in range(step, step + 1 + AHEAD):
-            if later not in self._coming:
-                self._coming[later] = self._begun(later)
-        rows, crops = self._coming.pop(step)
-        images = torch.stack([crop.result() for crop in crops])
-        if self._device.type == "cuda":
-            images = images.pin_memory()
-        return Batch(images.to(self._device, non_blocking=True), rows)
-
-    def _begun(self, step: int) -> tuple[Tensor, list[Future[Tensor]]]:
-        rows = self._rows[batch_rows(step, self._batch_size, len(self._rows), self._seed)]
-        first = step * self._batch_size
-        return rows, [self._pool.submit(self._crop, int(row), first + place) for place, row in enumerate(rows)]
-
-    def _crop(self, row: int, place: int) -> Tensor:
-        return random_crop(self._cached(row), self._crops, self._streams.at("crop", place))
-
-
-class _Cache:
-    """Keeps the latest results of `read`, up to `most` bytes."""
-
-    def __init__(self, read: Callable[[int], list[Pixels]], most: int) -> None:
-        self._read, self._most = read, most
-        self._kept: OrderedDict[int, list[Pixels]] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def __call__(self, row: int) -> list[Pixels]:
-        with self._lock:
-            if row in self._kept:
-                self._kept.move_to_end(row)
-                return self._kept[row]
-        images = self._read(row)
-        with self._lock:
-            if row not in self._kept:
-                self._kept[row] = images
-                self._bytes += sum(image.nbytes for image in images)
-            while self._bytes > self._most:
-                self._bytes -= sum(image.nbytes for image in self._kept.popitem(last=False)[1])
-        return images

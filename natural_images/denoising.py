@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mri_n2n.durable import check_writable, writing
-from mri_n2n.errors import UNREADABLE, UsageError
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import bar, say
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import (
@@ -101,8 +101,9 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
                 raise BadImage(f"{target / name} exists and was not made here. Choose another folder or --overwrite.")
             if name.suffix.lower() not in WRITTEN:
                 raise BadImage(f"{path}: this program does not write {name.suffix}. Convert it first.")
+            log.add(name, digest, done=False)
             _denoise(denoiser, path, target / name)
-            log.add(name, digest)
+            log.add(name, digest, done=True)
             done += 1
         except BadImage as error:
             failures[path] = str(error)
@@ -111,14 +112,13 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
 
 
 def _denoise(denoiser: Denoiser, source: Path, target: Path) -> None:
-    image = read_image(source)
     try:
-        pixels = denoiser(image)
+        image = read_image(source)
+        write_image(target, denoiser(image), image)
     except BadImage as error:
-        raise BadImage(f"{source}: {error}") from None
-    except MemoryError:
-        raise BadImage(f"{source} does not fit in memory. Cut it into parts.") from None
-    write_image(target, pixels, image)
+        raise error if str(source) in str(error) else BadImage(f"{source}: {error}") from None
+    except (MemoryError, RuntimeError) as error:  # the latter is torch's word for it
+        raise BadImage(f"{source} could not be denoised ({one_line(error)}). If memory is short, cut it.") from None
 
 
 def _digest(path: Path) -> str:
@@ -135,12 +135,15 @@ class _Log:
         self._path, self._provenance = path, dict(provenance)
         self._entries: dict[str, dict[str, Any]] = {}
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            with writing(path), path.open("rb+") as file:
+                content = file.read()
+                file.truncate(content.rfind(b"\n") + 1)  # half a line, of a run that was killed
+            for line in content.decode("utf-8", "replace").splitlines():
                 try:
                     entry = json.loads(line)
                     self._entries[entry["image"]] = entry
                 except UNREADABLE:
-                    continue  # half a line, of a run that was killed: its image is done again
+                    continue
 
     def knows(self, name: Path) -> bool:
         """Whether some network made this result here."""
@@ -150,10 +153,13 @@ class _Log:
         """Whether this network made this result from a source of this hash."""
         entry = self._entries.get(str(name), {})
         same = entry.get("weights_sha256") == self._provenance.get("weights_sha256")
-        return same and entry.get("source_sha256") == digest
+        return same and bool(entry.get("done")) and entry.get("source_sha256") == digest
 
-    def add(self, name: Path, digest: str) -> None:
-        """Write a line."""
-        entry = {"image": str(name), "source_sha256": digest, **self._provenance}
+    def add(self, name: Path, digest: str, *, done: bool) -> None:
+        """Write a line: before an image is begun, so that its file is known to be ours, and when it is done."""
+        entry = {"image": str(name), "source_sha256": digest, "done": done, **self._provenance}
+        self._entries[str(name)] = entry
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

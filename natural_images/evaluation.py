@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.evaluation import Estimate, estimate
 from mri_n2n.metrics import psnr, ssim
-from mri_n2n.progress import bar
+from mri_n2n.progress import bar, say
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.datasets import Channels, as_images
-from natural_images.image_files import find_images, read_pixels
+from natural_images.image_files import BadImage, find_images, read_pixels
 from natural_images.noise import NoiseModel, Realisation
 from natural_images.restoration import restored
 
 INPUT = "input"
+RESAMPLES = 10_000
+SMALLEST = 11  # pixels: the window of the SSIM
 
 Image = Float[Tensor, "c h w"]
 Method = Callable[[Realisation], Float[Tensor, "1 c h w"]]
@@ -47,9 +50,23 @@ class Score:
     ssim: float
 
 
-def read_reference(path: Path, channels: Channels) -> Reference:
-    """A file of a test set; the set is called after its folder."""
-    return Reference(path.parent.name, path.name, as_images([read_pixels(path)], channels)[0])
+@dataclass(frozen=True)
+class TestImage:
+    """A file of a test set: the set is called after its folder, the image by its place in it."""
+
+    __test__ = False  # not a test of pytest's
+
+    set: str
+    name: str
+    path: Path
+
+
+def read_reference(test: TestImage, channels: Channels) -> Reference:
+    """Decode a test image. Raises `BadImage` if that fails, or if it is too small to be scored."""
+    image = as_images([read_pixels(test.path)], channels)[0]
+    if min(image.shape[-2:]) < SMALLEST:
+        raise BadImage(f"{test.path} is too small to be scored: expected {SMALLEST} pixels each way.")
+    return Reference(test.set, test.name, image)
 
 
 def realisation_of(noise: NoiseModel, reference: Reference) -> Realisation:
@@ -66,25 +83,34 @@ def network_method(network: nn.Module, device: torch.device) -> Method:
 
 @torch.inference_mode()
 def evaluate(
-    paths: Sequence[Path],
+    tests: Sequence[TestImage],
     channels: Channels,
     noise: NoiseModel,
     methods: Mapping[str, Method],
     *,
     keep: Callable[[list[Score]], None] | None = None,
-) -> list[Score]:
+) -> tuple[list[Score], list[Path]]:
     """Score the corrupted input and every method on every image, one image in memory at a time.
 
-    noise: at one fixed level. keep: gets the scores of each image, as soon as they are known.
+    noise: at one fixed level. keep: gets the scores of each image, as soon as they are known. Returns the scores, and
+    the images that could not be used; each is told.
     """
-    scores = []
-    for path in bar(paths, description="evaluating", unit="image"):
-        reference = read_reference(path, channels)
-        own = scored(reference, realisation_of(noise, reference), methods)
+    scores: list[Score] = []
+    bad = []
+    for test in bar(tests, description="evaluating", unit="image"):
+        try:
+            reference = read_reference(test, channels)
+            own = scored(reference, realisation_of(noise, reference), methods)
+        except BadImage as error:
+            bad.append(test.path)
+            say(f"left out: {error}")
+            continue
         scores += own
         if keep:
             keep(own)
-    return scores
+    if not scores:
+        raise UsageError("none of the test images can be used. What is wrong with each is told above.")
+    return scores, bad
 
 
 def scored(reference: Reference, realisation: Realisation, methods: Mapping[str, Method]) -> list[Score]:
@@ -95,6 +121,8 @@ def scored(reference: Reference, realisation: Realisation, methods: Mapping[str,
 
 def _score(reference: Reference, method: str, result: Image) -> Score:
     quality = quality_of(result, reference.image)
+    if math.isinf(quality):
+        raise BadImage(f"{reference.set}/{reference.name} is not changed by {method!r}: it has no PSNR.")
     similarity = float(ssim(in_8_bit(result), in_8_bit(reference.image)).mean())
     if not (math.isfinite(quality) and math.isfinite(similarity)):
         raise UsageError(
@@ -127,26 +155,39 @@ def average(scores: Sequence[Score], method: str) -> float:
 
 
 def difference(scores: Sequence[Score], first: str, second: str) -> Estimate:
-    """First minus second method's PSNR, image by image; the mean weighs every set alike, as `average` does."""
+    """First minus second method's PSNR, image by image: the mean of the sets' means, as `average`.
+
+    With a 95 % bootstrap interval over the images of each set; none where a set has one image.
+    """
     known = {(s.method, s.set, s.image): s.psnr for s in scores}
-    images = [(s.set, s.image) for s in scores if s.method == first]
-    gains = [(name, known[first, name, image] - known[second, name, image]) for name, image in images]
-    sets = list(dict.fromkeys(name for name, _ in gains))
-    means, widths = [], []
-    for chosen in sets:
-        value = estimate([(str(place), gain) for place, (name, gain) in enumerate(gains) if name == chosen])
-        means.append(value.mean)
-        widths.append(0.0 if value.low is None or value.high is None else (value.high - value.low) / 2)
-    mean, half = float(np.mean(means)), math.hypot(*widths) / len(sets)
-    return Estimate(mean, mean - half, mean + half)
+    gains: dict[str, list[float]] = {}
+    for score in scores:
+        if score.method == first:
+            gains.setdefault(score.set, []).append(score.psnr - known[second, score.set, score.image])
+    return stratified([np.array(own) for own in gains.values()])
 
 
-def images_of_sets(folders: Sequence[Path]) -> list[Path]:
+def stratified(sets: Sequence[NDArray[np.float64]]) -> Estimate:
+    """The mean of the means of several sets, with its 95 % percentile interval under resampling within each set."""
+    mean = float(np.mean([own.mean() for own in sets]))
+    if min(len(own) for own in sets) < 2:
+        return Estimate(mean, None, None)
+    generator = np.random.default_rng(0)
+    drawn = [own[generator.integers(len(own), size=(RESAMPLES, len(own)))].mean(axis=1) for own in sets]
+    low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
+    return Estimate(mean, float(low), float(high))
+
+
+def images_of_sets(folders: Sequence[Path]) -> list[TestImage]:
     """The images of several test sets, which must be called differently."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise UsageError(f"two test sets have one name ({', '.join(names)}): scores are told by it. Rename a folder.")
-    return [path for folder in folders for path in find_images(folder)]
+    return [
+        TestImage(name, str(path.relative_to(folder)), path)
+        for name, folder in zip(names, folders, strict=True)
+        for path in find_images(folder)
+    ]
 
 
 def table(scores: Sequence[Score]) -> str:

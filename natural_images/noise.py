@@ -169,8 +169,8 @@ class SaltAndPepper:
 
 
 def at_level(noise: NoiseModel, level: float | None = None) -> NoiseModel:
-    """The same noise at one fixed level, without one at the level of the paper's tests."""
-    fixed = noise.TEST_LEVEL if level is None else level
+    """The same noise at one fixed level, without one at that of the paper's tests (or the nearest within its range)."""
+    fixed = min(max(noise.TEST_LEVEL, noise.low), noise.high) if level is None else level
     changed: NoiseModel = replace(cast(Any, noise), low=fixed, high=fixed)
     return changed
 

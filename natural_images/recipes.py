@@ -6,7 +6,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Domain
 from mri_n2n.training.losses import SquaredError
 from mri_n2n.training.task import Loss, Task, TrainingPair, network_output
-from natural_images.datasets import Crops
+from natural_images.crops import Crops
 from natural_images.losses import AbsoluteError, AnnealedL0, MaskedSquaredError
 from natural_images.noise import Bernoulli, BrownGaussian, Gaussian, Impulses, NoiseModel, Poisson, SaltAndPepper
 from natural_images.overlays import TextOverlay
@@ -70,6 +70,8 @@ def loss_for(noise: NoiseModel, loss: LossName | None = None) -> Loss[CorruptedP
     name = loss or UNBIASED.get(type(noise), "l2")
     if name == "l2" and isinstance(noise, Bernoulli):
         return MaskedSquaredError()
+    if isinstance(noise, Bernoulli):
+        raise UsageError(f"lost pixels are left out of the l2 loss alone, got --loss {name}. Leave it out.")
     chosen: Loss[CorruptedPair] = LOSSES[name]()
     return chosen
 

@@ -56,25 +56,32 @@ def report_on_images(
     level: float | None = None,
     baseline: bool = False,
     overwrite: bool = False,
-) -> str:
-    """Corrupt test images, score `run` on them, write tables and pictures into `place`; return the table."""
+) -> tuple[str, int]:
+    """Corrupt test images, score `run` on them, write tables and pictures into `place`.
+
+    Returns the table, and how many images could not be used.
+    """
     noise = noise_to_test(run.recipe, level)
     if noise is None:
         raise UsageError("this run was trained on real pairs: score it with --pairs NOISY REFERENCE.")
     _make_room(place, overwrite)
     methods = (classical(noise, device) if baseline else {}) | _methods(run, device)
-    paths = images_of_sets(folders)
+    tests = images_of_sets(folders)
     channels = crops_of(run.recipe).channels
-    scores = evaluate(paths, channels, noise, methods)
-    references = [read_reference(path, channels) for path in _some(paths)]
+    scores, bad = evaluate(tests, channels, noise, methods)
+    good = [test for test in tests if test.path not in bad]
+    references = [read_reference(test, channels) for test in _some(good)]
     rows = [restored_row(reference, realisation_of(noise, reference), methods) for reference in references]
-    return _written(run, place, scores, rows, {"noise": described(noise)}, device)
+    return _written(run, place, scores, rows, {"noise": described(noise)}, device), len(bad)
 
 
 def report_on_exposures(
     run: Run, pairs: tuple[Path, Path], place: Path, device: torch.device, *, overwrite: bool = False
-) -> str:
-    """Score `run` on real pairs: the first image of each is restored and compared with the second; as above."""
+) -> tuple[str, int]:
+    """Score `run` on real pairs: the first image of each is restored and compared with the second.
+
+    Returns the table, and how many pairs could not be used.
+    """
     _make_room(place, overwrite)
     methods = _methods(run, device)
     scenes = index_pairs(*pairs)
@@ -87,7 +94,7 @@ def report_on_exposures(
         scores += scored(reference, Realisation(both[:1]), methods)
         if row in drawn:
             rows.append(restored_row(reference, Realisation(both[:1]), methods))
-    return _written(run, place, scores, rows, {"noise": "as captured"}, device)
+    return _written(run, place, scores, rows, {"noise": "as captured"}, device), scenes.bad
 
 
 def classical(noise: NoiseModel, device: torch.device, prior_steps: int = PRIOR_STEPS) -> dict[str, Method]:

@@ -1,5 +1,6 @@
 """Training on photographs: how runs are begun, fed and watched over."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,8 @@ from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.task import TrainingPair
-from natural_images.datasets import (
-    Channels,
-    CropLoader,
-    Crops,
-    ImageScenes,
-    Scenes,
-    as_images,
-    index_folder,
-    index_pairs,
-    split,
-)
+from natural_images.crops import CropLoader, Crops
+from natural_images.datasets import Channels, ImageScenes, Scenes, as_images, index_folder, index_pairs, split
 from natural_images.drawing import draw_strips, middle
 from natural_images.evaluation import INPUT, Reference, quality_of, realisation_of
 from natural_images.noise import NoiseModel, at_level
@@ -135,7 +127,7 @@ class PhotographMonitor:
     def __init__(self, run: Run, validation: Sequence[TrainingPair], network: nn.Module, device: torch.device) -> None:
         self.latest = "not measured"
         self._run, self._validation, self._network, self._device = run, validation, network, device
-        self._naive = sum(quality_of(pair.input[0], pair.target[0]) for pair in validation) / len(validation)
+        self._naive = _mean([quality_of(pair.input[0], pair.target[0]) for pair in validation])
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
         """Mean PSNR of the inputs and of the network."""
@@ -143,7 +135,7 @@ class PhotographMonitor:
             restored(self._network, pair.input[0], self._device) for pair in self._validation
         ]
         qualities = [quality_of(result, pair.target[0]) for result, pair in zip(results, self._validation, strict=True)]
-        mean = sum(qualities) / len(qualities)
+        mean = _mean(qualities)
         self.latest = f"{mean:.2f} dB"
         if draw:
             rows = [
@@ -152,3 +144,9 @@ class PhotographMonitor:
             ]
             draw_strips(self._run.examples_path(step), rows)
         return {f"validation/psnr/{INPUT}": self._naive, "validation/psnr/network": mean}
+
+
+def _mean(qualities: Sequence[float]) -> float:
+    """The mean of what is finite: an image that noise leaves as it is (a black one, say) has no PSNR."""
+    finite = [quality for quality in qualities if math.isfinite(quality)]
+    return sum(finite) / len(finite) if finite else 0.0

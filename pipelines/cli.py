@@ -20,7 +20,7 @@ Scale = Annotated[
         help="smoke: below a minute; small: below an hour on two CPU cores; paper: the full protocol, on a GPU."
     ),
 ]
-PHOTOGRAPHS = {
+PHOTOGRAPH_FIGURES = {
     "table1": "Gaussian, Poisson and Bernoulli noise, clean and noisy targets (Table 1).",
     "fig1a": "RED30 on Gaussian noise: how clean and noisy targets converge (Fig 1a).",
     "fig1b": "Targets with brown noise of several bandwidths (Fig 1b).",
@@ -102,6 +102,9 @@ def _photograph_command(name: str, about: str) -> None:
         output: Annotated[
             Path | None, typer.Option(help="Folder for runs and results.", show_default=f"runs/{name}-SCALE")
         ] = None,
+        runs: Annotated[
+            Path | None, typer.Option(help="Folder of the trained networks.", show_default="as --output")
+        ] = None,
         device: Device = "auto",
     ) -> None:
         from importlib import import_module
@@ -112,6 +115,8 @@ def _photograph_command(name: str, about: str) -> None:
         from pipelines.photograph_experiments import run_photograph_experiment
 
         folder = output or Path("runs") / f"{name}-{scale}"
+        if (train is None) != (not test):
+            raise UsageError("give both: photographs to train on, and --test with a folder of others.")
         if train is None or not test:
             if scale != "smoke":
                 raise UsageError(
@@ -122,7 +127,10 @@ def _photograph_command(name: str, about: str) -> None:
             write_pictures(train, 20)
             write_pictures(test[0], 3, (64, 96))
         experiment = getattr(import_module(f"pipelines.paper.{name}"), name)(SCALES[scale])
-        text = run_photograph_experiment(experiment, train, test, folder, chosen_device(device), baseline=baseline)
+        own = folder.with_name(f"{experiment.runs}-{scale}") if experiment.runs else folder
+        text = run_photograph_experiment(
+            experiment, train, test, folder, chosen_device(device), runs=runs or own, baseline=baseline
+        )
         if text is None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
@@ -132,7 +140,7 @@ def _photograph_command(name: str, about: str) -> None:
     reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
 
 
-for _name, _about in PHOTOGRAPHS.items():
+for _name, _about in PHOTOGRAPH_FIGURES.items():
     _photograph_command(_name, _about)
 
 

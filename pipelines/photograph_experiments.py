@@ -1,13 +1,17 @@
 """Running an experiment on photographs: its arms trained and scored, a table, a picture. Interrupted, it goes on."""
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from mri_n2n import environment
 from mri_n2n.durable import read_json, write_csv, write_json, write_text
 from mri_n2n.errors import UNREADABLE, UsageError
 from mri_n2n.evaluation import Estimate
@@ -23,8 +27,7 @@ from natural_images.evaluation import (
     INPUT,
     Method,
     Score,
-    average,
-    by_set,
+    TestImage,
     difference,
     evaluate,
     images_of_sets,
@@ -41,6 +44,8 @@ from pipelines.experiments import tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.photographs import Arm, PhotographExperiment
 
+FORMAT = "photograph scores 1"
+
 Scores = dict[NoiseModel, list[Score]]
 
 
@@ -49,12 +54,17 @@ class Bench:
     """What an experiment is run with: photographs to train on, test images, folders, a device."""
 
     scenes: ImageScenes
-    tests: Sequence[Path]
+    tests: Sequence[TestImage]
     runs: Path
     results: Path
     device: torch.device
     baseline: bool
     prior_steps: int
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of every test image."""
+        return {f"{test.set}/{test.name}": hashlib.sha256(test.path.read_bytes()).hexdigest() for test in self.tests}
 
     def classical(self, noise: NoiseModel) -> dict[str, Method]:
         """The classical methods that are wanted for a noise."""
@@ -68,16 +78,19 @@ def run_photograph_experiment(
     folder: Path,
     device: torch.device,
     *,
+    runs: Path,
     baseline: bool,
 ) -> str | None:
-    """Train what is not yet trained, score it, write table, scores and picture into `folder`; return the table.
+    """Train in `runs` what is not yet trained, score it, write table, scores and picture into `folder`.
 
+    Returns the table. Test images must not be among the training images.
     Returns None if a signal stopped a training: the same call then goes on with it.
     """
-    runs_of = experiment.runs or experiment.name
-    runs = folder.with_name(folder.name.replace(experiment.name, runs_of)) if experiment.runs else folder
     scenes, tests = index_folder(training), images_of_sets(test_sets)
     bench = Bench(scenes, tests, runs, folder, device, baseline, experiment.prior_steps)
+    seen = next((name for name, digest in bench.digests.items() if digest in scenes.digests), None)
+    if seen:
+        raise UsageError(f"the test image {seen} is among the training images. Choose others.")
     announce_experiment(runs)
     trained: dict[Arm, Run] = {}
     for arm in experiment.arms:
@@ -86,7 +99,7 @@ def run_photograph_experiment(
             return None
         trained[arm] = run
     scores = _scored(trained, bench)
-    text = _results(trained, scores, bench)
+    text = _results(experiment, trained, scores, bench)
     write_text(folder / "results.md", text)
     write_csv(
         folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
@@ -131,7 +144,8 @@ def _scored(trained: Mapping[Arm, Run], bench: Bench) -> Scores:
     for noise in dict.fromkeys(arm.test for arm in trained):
         scores[noise] = []
         for name, method in bench.classical(noise).items():
-            scores[noise] += _kept(name, "classical", method, noise, bench)
+            identity = f"classical, {_bm3d()}, {bench.prior_steps} steps"
+            scores[noise] += _kept(name, identity, method, noise, bench)
         for arm, run in trained.items():
             if arm.test == noise:
                 method = network_method(run.network().to(bench.device), bench.device)
@@ -140,20 +154,24 @@ def _scored(trained: Mapping[Arm, Run], bench: Bench) -> Scores:
     return scores
 
 
+def _bm3d() -> str:
+    return f"bm3d {version('bm3d')}" if find_spec("bm3d") else "no bm3d"
+
+
 def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: Bench) -> list[Score]:
     """The scores of one method, and the input's: measured, or kept from an earlier call on the same weights and images.
 
     Kept image by image: an evaluation that is stopped goes on.
     """
     path = bench.results / "scores" / f"{_slug(noise, title)}.json"
-    key = {"method": identity, "noise": described(noise), "images": [str(path) for path in bench.tests]}
+    key = {"format": FORMAT, "method": identity, "noise": described(noise), "images": bench.digests}
     try:
         content = read_json(path, "scores")
         known = [Score(**score) for score in content["scores"]] if content["key"] == json.loads(json.dumps(key)) else []
     except (UsageError, *UNREADABLE):
         known = []
     done = {(score.set, score.image) for score in known}
-    missing = [path for path in bench.tests if (path.parent.name, path.name) not in done]
+    missing = [test for test in bench.tests if (test.set, test.name) not in done]
 
     def keep(scores: list[Score]) -> None:
         known.extend(scores)
@@ -165,9 +183,9 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
     return known
 
 
-def _results(trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
+def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
     """Markdown: the scores and differences, and how they were measured."""
-    lines = [f"# {bench.results.name}", ""]
+    lines = [f"# {experiment.name}", "", *([experiment.note, ""] if experiment.note else [])]
     for noise, own in scores.items():
         first, *others = [arm.title for arm in trained if arm.test == noise]
         lines += [f"## {spoken(noise)}", "", table(own), "", "| difference | dB |", "| --- | --- |"]
@@ -186,11 +204,13 @@ def _results(trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
         f"{_slug(arm.test, arm.title)} {spoken_duration(own.training_seconds())}" for arm, own in trained.items()
     )
     images = ", ".join(sorted({str(own.data["training_images"]) for own in trained.values()}))
-    where = environment.description(bench.device)
+    where = run.environment
+    sets = Counter(test.set for test in bench.tests)
+    tested = ", ".join(f"{name} ({count})" for name, count in sets.items())
     lines += [
         f"Brackets: {INTERVAL}; one training per arm, seed {run.recipe.seed}. PSNR per image, rounded and clipped to 8 "
-        f"bit. Trained on {images} images (crops of {crops.size}), {' or '.join(map(str, steps))} steps of "
-        f"{optimisation.batch_size}, {'bf16' if optimisation.bf16 else 'fp32'}, on {where['hardware']} (torch "
+        f"bit. Tested on {tested}. Trained on {images} images (crops of {crops.size}), {' or '.join(map(str, steps))} "
+        f"steps of {optimisation.batch_size}, {'bf16' if optimisation.bf16 else 'fp32'}, on {where['hardware']} (torch "
         f"{where['torch']}). Training time: {times}.",
         "",
     ]
@@ -204,7 +224,8 @@ def _signed(value: Estimate) -> str:
 def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> None:
     path = bench.results / f"{experiment.name}.png"
     if experiment.figure == "sweep":
-        draw_curves(path, [_sweep(scores)], "One network per level and loss; bands: " + INTERVAL)
+        panels = [_sweep(scores, experiment.arms[0].title)]
+        draw_curves(path, panels, f"One network per level and loss; bands: {INTERVAL}.")
         return
     if experiment.figure == "curves":
         panels = [_convergence(noise, trained) for noise in scores]
@@ -231,12 +252,13 @@ def _convergence(noise: NoiseModel, trained: Mapping[Arm, Run]) -> Panel:
     return Panel(spoken(noise), "steps", "PSNR, dB", curves)
 
 
-def _sweep(scores: Scores) -> Panel:
-    titles = dict.fromkeys(s.method for own in scores.values() for s in own if s.method != INPUT)
+def _sweep(scores: Scores, first: str) -> Panel:
+    """Every arm's difference to the first over the level of the noise."""
+    titles = dict.fromkeys(s.method for own in scores.values() for s in own if s.method not in (INPUT, first))
+    levels = [noise.low for noise in scores]
     curves = []
     for title in titles:
-        levels = [noise.low for noise in scores]
-        values = [next(iter(by_set(own, title).values())) for own in scores.values()]
-        low, high = [value.low or value.mean for value in values], [value.high or value.mean for value in values]
-        curves.append(Curve(title, levels, [average(own, title) for own in scores.values()], low, high))
-    return Panel("random-valued impulses", "share p of replaced pixels", "PSNR, dB", curves)
+        values = [difference(own, title, first) for own in scores.values()]
+        low, high = zip(*((value.low or value.mean, value.high or value.mean) for value in values), strict=True)
+        curves.append(Curve(title, levels, [value.mean for value in values], low, high))
+    return Panel("random-valued impulses", "share p of replaced pixels", f"PSNR against {first}, dB", curves)

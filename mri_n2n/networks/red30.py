@@ -16,7 +16,8 @@ class RED30(nn.Module):
     """Fifteen convolutions, fifteen transposed ones, 3×3 "same", ReLU; no pooling, so any height and width.
 
     Every second convolution's map is added to its mirror image among the transposed convolutions, and the input to the
-    output: the network learns the residual. He initialisation, as the paper's other network (§A.2).
+    output: the network learns the residual. He initialisation but for the last layer, which begins small: seven skips
+    add up in its input, and the network should begin near the identity.
     """
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3, *, width: int = 128) -> None:
@@ -29,7 +30,7 @@ class RED30(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 fan_in = layer.in_channels * 9
-                gain = 0.1 if layer is self.up[-1] else math.sqrt(2)  # begins near the identity
+                gain = 0.1 if layer is self.up[-1] else math.sqrt(2)
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
                 nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
                 assert layer.bias is not None

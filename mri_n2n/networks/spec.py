@@ -75,7 +75,7 @@ def load_network(path: Path) -> nn.Module:
         if hashlib.sha256(content).hexdigest() != description["sha256"]:
             raise ValueError("the weights' SHA-256 differs")
         arguments = dict(description["network"])
-        network = NETWORKS[arguments.pop("kind")](**arguments).build()
+        network = NETWORKS[arguments.pop("kind", "UNetSpec")](**arguments).build()
         network.load_state_dict(load_tensors(content))
     except (*UNREADABLE, SafetensorError) as error:
         what = f"{path} or its weights are damaged or not of this program"

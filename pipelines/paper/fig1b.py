@@ -17,6 +17,10 @@ from pipelines.paper.photographs import Arm, PhotographExperiment, Scale
 
 BANDWIDTHS = (1.0, 3.0, 10.0)  # pixels
 BOTH = 3.0
+NOTE = (
+    "The brown noise is in the targets, the input's is white: all arms learn one task, so that their ends compare. The "
+    "paper does not say which it is. Brown noise on both sides, another task, is compared with clean targets below."
+)
 
 
 def fig1b(scale: Scale) -> PhotographExperiment:
@@ -31,4 +35,4 @@ def fig1b(scale: Scale) -> PhotographExperiment:
         Arm("brown input, clean targets", scale.recipe(noise_task(brown, "clean")), brown),
         Arm("brown input, brown targets", scale.recipe(noise_task(brown)), brown),
     ]
-    return PhotographExperiment("fig1b", tuple(arms), "curves")
+    return PhotographExperiment("fig1b", tuple(arms), "curves", note=NOTE)

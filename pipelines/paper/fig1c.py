@@ -9,11 +9,15 @@ Command: mri-n2n reproduce fig1c TRAIN --test KODAK --scale small
 """
 
 from natural_images.captures import CaptureRequest
-from natural_images.datasets import Crops
+from natural_images.crops import Crops
 from natural_images.noise import Gaussian
 from natural_images.recipes import exposures_task
 from pipelines.paper.photographs import Arm, PhotographExperiment, Scale
 
+NOTE = (
+    "A latent image is a random crop of a photograph; photographs are taken in random order, and again once each has "
+    "given one."
+)
 FEW = 100  # latent images of cases 1 and 2
 EACH = 2  # captures of an image in case 3
 
@@ -31,4 +35,4 @@ def fig1c(scale: Scale) -> PhotographExperiment:
         Arm("case 2: few, all noisy pairs", noisy, noise, few),
         Arm("case 3: many, two captures", noisy, noise, many),
     )
-    return PhotographExperiment("fig1c", arms, "curves")
+    return PhotographExperiment("fig1c", arms, "curves", note=NOTE)

@@ -8,7 +8,7 @@ from mri_n2n.recipes import Optimisation, Recipe
 from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.task import Task
 from natural_images.captures import CaptureRequest
-from natural_images.datasets import Crops
+from natural_images.crops import Crops
 from natural_images.noise import NoiseModel
 
 ScaleName = Literal["smoke", "small", "paper"]
@@ -30,7 +30,7 @@ class PhotographExperiment:
     """The arms behind one table or figure. Arms tested with the same noise are compared, each with the first of them.
 
     figure: what the paper shows. runs: the experiment whose runs are used, if another's. prior_steps: of the deep image
-    prior among the classical methods.
+    prior among the classical methods. note: what must be said beside the results.
     """
 
     name: str
@@ -38,11 +38,15 @@ class PhotographExperiment:
     figure: Figure
     runs: str = ""
     prior_steps: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large an experiment is. The paper's: crops of 256, four per step (§A.2); its length is not stated there."""
+    """How large an experiment is.
+
+    The paper's: crops of 256, four per step (§A.2); its length is not stated there, 300,000 steps are ours.
+    """
 
     name: ScaleName
     steps: int
@@ -72,5 +76,5 @@ SCALES: dict[ScaleName, Scale] = {
     # A step sees an eighth of the paper's pixels, which the paper's rate does not survive; crops below 128 would leave
     # the U-Net's coarsest maps nothing but their borders, and it would fail on larger images.
     "small": Scale("small", 2400, crop=128, batch_size=2, rate=3e-4, red30_width=32, prior_steps=0, latent=192),
-    "paper": Scale("paper", 300_000, crop=256),
+    "paper": Scale("paper", 300_000, crop=256, bf16=False),
 }

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mri_n2n.run_directory import open_run
-from natural_images.image_files import read_pixels
+from natural_images.image_files import ImageFile, read_pixels, write_image
 from natural_images.recipes import PHOTOGRAPHS
 
 TINY = ("--crop", 32, "--width", 6, "--batch-size", 2, "--steps", 4)
@@ -126,6 +127,19 @@ def test_some_failed(cli: Callable[..., object], trained: Path, pictures: Path, 
     assert cli("photos", "denoise", "tiny", folder / "bad.png", "out").code == 2
 
 
+def test_bad_test_images_are_left_out(cli: Callable[..., object], trained: Path, pictures: Path) -> None:
+    folder = Path("tests")
+    folder.mkdir()
+    (folder / "good.png").write_bytes((pictures / "picture-001.png").read_bytes())
+    (folder / "bad.png").write_bytes(b"")
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    write_image(folder / "tiny.png", pixel, ImageFile(pixel, None, (1.0, 1.0), {}))
+    answer = cli("photos", "evaluate", "tiny", folder)
+    assert answer.code == 3
+    assert json.loads((trained / "evaluation" / "summary.json").read_text())["images"] == 1
+    assert "too small" in answer.err
+
+
 def test_a_run_of_another_domain(
     cli: Callable[..., object], trained: Path, pictures: Path, heads: Path, prepared: Path
 ) -> None:
@@ -155,6 +169,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(pictures: Path, tmp_path:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < open_run(tmp_path / "runs" / "cut", PHOTOGRAPHS).progress()[0] < 120
     train("--resume", tmp_path / "runs" / "cut")
     one, two = (open_run(tmp_path / "runs" / name, PHOTOGRAPHS).network().state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)

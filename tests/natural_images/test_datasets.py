@@ -1,4 +1,5 @@
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,8 @@ import torch
 from mri_n2n.errors import UsageError
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.captures import CaptureRequest, captured
-from natural_images.datasets import (
-    CropLoader,
-    Crops,
-    ImageScenes,
-    _Cache,
-    as_images,
-    index_folder,
-    index_pairs,
-    random_crop,
-    split,
-)
+from natural_images.crops import CropLoader, Crops, _Cache, random_crop
+from natural_images.datasets import as_images, index_folder, index_pairs, split
 from natural_images.image_files import ImageFile, read_pixels, write_image
 from natural_images.noise import Gaussian
 
@@ -145,6 +137,24 @@ def test_pairs_of_two_sizes_or_displaced_are_left_out(
     assert "displaced by -3×5" in told
 
 
+def test_a_file_is_no_second_exposure_of_itself(exposures: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="no usable image"):
+        index_pairs(exposures[0], exposures[0])
+
+
+def test_a_grey_and_a_colour_exposure(exposures: tuple[Path, Path]) -> None:
+    path = exposures[1] / "scene-0.png"
+    grey = np.ascontiguousarray(read_pixels(path)[..., :1])
+    write_image(path, grey, ImageFile(grey, None, (1.0, 1.0), {}))
+    scenes = index_pairs(*exposures)
+    assert as_images(scenes.read(0), 3).shape == (2, 3, 96, 128)
+
+
+def test_a_thin_strip_is_not_blown_up() -> None:
+    crop = random_crop([np.zeros((2, 40_000, 3), np.uint8)], Crops(256), RandomStreams(0).at("crop", 0))
+    assert crop.shape == (1, 3, 256, 256)
+
+
 def test_pairs_without_a_match(exposures: tuple[Path, Path], pictures: Path) -> None:
     with pytest.raises(UsageError, match="namesake"):
         index_pairs(exposures[0], pictures)
@@ -160,10 +170,16 @@ def test_held_out_rows() -> None:
         split(1)
 
 
-def test_an_index_of_many_files_is_small() -> None:
-    """50,000 names, and nothing of the images."""
-    files = tuple((Path(f"/photographs/n{number:08d}.JPEG"),) for number in range(50_000))
-    assert len(ImageScenes(files, "")) == 50_000
+def test_the_index_holds_no_images(pictures: Path, tmp_path: Path) -> None:
+    """A kilobyte per file at most; the pictures have fifteen."""
+    for number in range(600):
+        (tmp_path / f"{number:03d}.png").symlink_to(next(pictures.iterdir()))
+    tracemalloc.start()
+    scenes = index_folder(tmp_path)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(scenes) == 600
+    assert kept < 600 * 1024 + 2**18
 
 
 def test_captures_are_drawn_once(pictures: Path, tmp_path: Path) -> None:

@@ -65,11 +65,15 @@ def test_an_interrupted_folder_goes_on(identity: Denoiser, pictures: Path, tmp_p
     denoise_folder(identity, pictures, target)
     log = target / LOG
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(lines[:-3]) + lines[-3][:20])  # killed while writing
-    (target / json.loads(lines[0])["image"]).unlink()
-    outcome = denoise_folder(identity, pictures, target, overwrite=True)
-    assert (outcome.done, outcome.already) == (4, 8)
-    assert denoise_folder(identity, pictures, target).already == 12
+    log.write_text("".join(lines[:-3]) + lines[-3][:20])  # killed between writing an image and its line
+    for name in ("picture-010.png", "picture-011.png"):
+        assert json.loads(lines[-1])["image"] == "picture-011.png"
+        (target / name).unlink(missing_ok=name == "picture-010.png")
+    outcome = denoise_folder(identity, pictures, target)
+    assert (outcome.done, outcome.already, outcome.failures) == (2, 10, {})
+    outcome = denoise_folder(identity, pictures, target)
+    assert (outcome.done, outcome.already, outcome.failures) == (0, 12, {})
+    assert all(json.loads(line) for line in log.read_text().splitlines())
 
 
 def test_new_weights_and_new_sources_are_done_again(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:

@@ -48,9 +48,8 @@ def test_one_parent_with_a_child_per_arm(cli: Callable[..., object]) -> None:
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert len(children) == 3
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert {"results.md", "scores.csv", "fig3.png"} <= {
-        item.path for item in client.list_artifacts(parents[0].info.run_id)
-    }
+    artefacts = {item.path for item in client.list_artifacts(parents[0].info.run_id, "fig3-smoke")}
+    assert {"fig3-smoke/results.md", "fig3-smoke/scores.csv", "fig3-smoke/fig3.png"} <= artefacts
 
 
 def test_larger_scales_need_photographs(cli: Callable[..., object]) -> None:
@@ -87,13 +86,14 @@ def table1_orders(means: dict[tuple[str, str], float]) -> None:
 
 def fig1a_orders(means: dict[tuple[str, str], float]) -> None:
     ((noise, _), *_) = means
+    assert means[noise, "noisy targets"] >= means[noise, "input"] + 5
     assert abs(means[noise, "noisy targets"] - means[noise, "clean targets"]) <= 0.1
 
 
 def fig1b_orders(means: dict[tuple[str, str], float]) -> None:
     ends = [value for (_, title), value in means.items() if title == "white targets" or title.endswith("pixels")]
     assert len(ends) == 4
-    assert max(ends) - min(ends) <= 0.3
+    assert max(ends) - min(ends) <= 0.1
 
 
 def fig1c_orders(means: dict[tuple[str, str], float]) -> None:
@@ -114,7 +114,7 @@ def fig4_orders(means: dict[tuple[str, str], float]) -> None:
 
 def fig5_orders(means: dict[tuple[str, str], float]) -> None:
     gaps = {noise: means[noise, "L0"] - means[noise, "L1"] for noise, _ in means}
-    assert abs(gaps["impulses, p = 0.1"]) < 2
+    assert means["impulses, p = 0.1", "L1"] > means["impulses, p = 0.1", "clean targets"] - 2
     assert gaps["impulses, p = 0.7"] > 3
     assert gaps["impulses, p = 0.9"] > 3
 
