@@ -62,7 +62,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over slices, and its 95 % bootstrap interval over subjects (None with fewer than two subjects)."""
+    """A mean, and its 95 % bootstrap interval over subjects, or whatever was drawn (None with fewer than two)."""
 
     mean: float
     low: float | None

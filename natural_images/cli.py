@@ -106,6 +106,8 @@ def train_command(
         scenes = indexed(paths)
         run = create_photograph_run(path, recipe, paths, scenes, chosen, overwrite=overwrite)
     if train_on_photographs(run, scenes, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
+        if run.data.get("left_out_images"):
+            typer.echo(f"{run.data['left_out_images']} images or pairs were left out (the first are named above).")
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n photos denoise {run.directory} INPUT OUTPUT")
     else:

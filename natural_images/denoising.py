@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,13 @@ from natural_images.image_files import (
 from natural_images.restoration import restored
 
 LOG = "denoised.jsonl"
+UNREAD = frozenset(
+    (
+        *(".bmp", ".ppm", ".pgm", ".jp2", ".jxl", ".heic", ".heif", ".avif", ".psd", ".exr"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    )
+)
+"""Suffixes of images that this program does not read."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
         raise UsageError(f"{target} is a file, expected a folder to write to.")
     paths = find_images(source)
     check_writable(target)
+    _tell_unread(source)
     log = _Log(target / LOG, denoiser.provenance)
     failures: dict[Path, str] = {}
     done = already = 0
@@ -94,21 +103,31 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
         name = path.relative_to(source)
         try:
             digest = _digest(path)
-            if (target / name).exists() and log.holds(name, digest):
+            if log.holds(name, digest, target / name):
                 already += 1
                 continue
             if (target / name).exists() and not overwrite and not log.knows(name):
-                raise BadImage(f"{target / name} exists and was not made here. Choose another folder or --overwrite.")
+                raise BadImage(
+                    f"{target / name} exists, not made by this network. Choose another folder or --overwrite."
+                )
             if name.suffix.lower() not in WRITTEN:
                 raise BadImage(f"{path}: this program does not write {name.suffix}. Convert it first.")
-            log.add(name, digest, done=False)
+            log.add(name, source_sha256=digest)
             _denoise(denoiser, path, target / name)
-            log.add(name, digest, done=True)
+            log.add(name, source_sha256=digest, result_sha256=_digest(target / name))
             done += 1
         except BadImage as error:
             failures[path] = str(error)
             say(f"failed: {error}")
     return Outcome(done, already, failures)
+
+
+def _tell_unread(source: Path) -> None:
+    """Say which images of other types a folder holds: the result would look complete without them."""
+    found = Counter(path.suffix.lower() for path in source.rglob("*") if path.suffix.lower() in UNREAD)
+    if found:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+        say(f"not read: {kinds}. Convert them first.")
 
 
 def _denoise(denoiser: Denoiser, source: Path, target: Path) -> None:
@@ -146,18 +165,19 @@ class _Log:
                     continue
 
     def knows(self, name: Path) -> bool:
-        """Whether some network made this result here."""
-        return str(name) in self._entries
-
-    def holds(self, name: Path, digest: str) -> bool:
-        """Whether this network made this result from a source of this hash."""
+        """Whether this network made, or began, a result of this name here."""
         entry = self._entries.get(str(name), {})
-        same = entry.get("weights_sha256") == self._provenance.get("weights_sha256")
-        return same and bool(entry.get("done")) and entry.get("source_sha256") == digest
+        return bool(entry) and entry.get("weights_sha256") == self._provenance.get("weights_sha256")
 
-    def add(self, name: Path, digest: str, *, done: bool) -> None:
+    def holds(self, name: Path, digest: str, result: Path) -> bool:
+        """Whether this network made this result from a source of this hash, and the result is as it was."""
+        entry = self._entries.get(str(name), {})
+        same = self.knows(name) and entry.get("source_sha256") == digest
+        return same and result.exists() and entry.get("result_sha256") == _digest(result)
+
+    def add(self, name: Path, **hashes: str) -> None:
         """Write a line: before an image is begun, so that its file is known to be ours, and when it is done."""
-        entry = {"image": str(name), "source_sha256": digest, "done": done, **self._provenance}
+        entry = {"image": str(name), **hashes, **self._provenance}
         self._entries[str(name)] = entry
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -176,6 +176,8 @@ def _written(
     }
     write_json(place / "summary.json", content)
     text = table(scores)
-    write_text(place / "results.md", text + f"\n\nBrackets: {INTERVAL}.\n")
+    noise = about["noise"]
+    kind = f"{noise['kind']} at {noise['low']:g}" if isinstance(noise, dict) else noise
+    write_text(place / "results.md", f"{run.name}; noise: {kind}\n\n{text}\n\nBrackets: {INTERVAL}.\n")
     draw_strips(place / "examples.png", rows)
     return text

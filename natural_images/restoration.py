@@ -1,25 +1,38 @@
 """Restoring images of any size with a trained network, in tiles where the whole does not fit in memory."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mri_n2n.errors import UsageError
-from mri_n2n.networks.red30 import PAIRS, RED30
+from mri_n2n.networks.red30 import PAIRS, RED30, SKIP_EVERY
 from mri_n2n.networks.unet import UNet
 
-UNTILED = 2**21  # pixels that are restored in one piece: about 3 GB in the paper's U-Net
-TILE = 1024  # pixels of a tile's side that are kept of it
+MOST_VALUES = 2**30 - 2**28  # of feature maps alive at once: 3 GB
 
 
-def margin_of(network: nn.Module) -> int:
-    """How many pixels around a tile its result depends on, at least; a multiple of the network's coarsest pixel."""
+@dataclass(frozen=True)
+class Reach:
+    """What restoring takes.
+
+    margin: pixels around a tile that its result depends on, a multiple of the network's coarsest pixel. values: of
+    feature maps, alive at once, for each pixel.
+    """
+
+    margin: int
+    values: int
+
+
+def reach_of(network: nn.Module) -> Reach:
+    """What restoring by a network of ours takes."""
     if isinstance(network, RED30):
-        return 2 * PAIRS + 2
+        return Reach(32, (PAIRS // SKIP_EVERY + 3) * network.width)
     if isinstance(network, UNet):
-        return 6 * 32  # 127 by convolutions, and up to 62 by where the pooling windows lie
+        return Reach(6 * 32, 8 * network.width)  # 127 by convolutions, up to 62 by where the pools lie
     raise UsageError(f"{type(network).__name__} has no stated receptive field: restore images in one piece.")
 
 
@@ -29,18 +42,21 @@ def restored(
     image: Float[Tensor, "c h w"],
     device: torch.device,
     *,
-    tile: int = TILE,
-    untiled: int = UNTILED,
+    tile: int | None = None,
+    most_values: int = MOST_VALUES,
 ) -> Float[Tensor, "m h w"]:
-    """The network's result for one image, on the CPU. Images above `untiled` pixels are done in tiles without seams.
+    """The network's result for one image, on the CPU.
 
-    tile: a multiple of 32, so that the network's coarse pixels lie as in the whole image.
+    Where the feature maps of the whole would have more than `most_values` values, it is done in tiles without seams.
+    tile: side of what is kept of each, a multiple of 32, so that coarse pixels lie as in the whole image.
     """
     height, width = image.shape[-2:]
-    if height * width <= untiled:
+    reach = reach_of(network)
+    if height * width * reach.values <= most_values:
         whole: Tensor = network(image[None].to(device))
         return whole[0].float().cpu()
-    margin, result = margin_of(network), None
+    margin, result = reach.margin, None
+    tile = tile or max(32, (math.isqrt(most_values // reach.values) - 2 * margin) // 32 * 32)
     for top, bottom in _spans(height, tile):
         for left, right in _spans(width, tile):
             above, before = max(0, top - margin), max(0, left - margin)

@@ -107,6 +107,7 @@ def _photograph_command(name: str, about: str) -> None:
         ] = None,
         device: Device = "auto",
     ) -> None:
+        from dataclasses import replace
         from importlib import import_module
 
         from mri_n2n.environment import chosen_device
@@ -127,6 +128,8 @@ def _photograph_command(name: str, about: str) -> None:
             write_pictures(train, 20)
             write_pictures(test[0], 3, (64, 96))
         experiment = getattr(import_module(f"pipelines.paper.{name}"), name)(SCALES[scale])
+        if scale == "smoke":
+            experiment = replace(experiment, caution="Smoke: three steps, which show that it runs and nothing else.")
         own = folder.with_name(f"{experiment.runs}-{scale}") if experiment.runs else folder
         text = run_photograph_experiment(
             experiment, train, test, folder, chosen_device(device), runs=runs or own, baseline=baseline

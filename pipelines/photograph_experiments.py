@@ -40,7 +40,7 @@ from natural_images.noise import NoiseModel
 from natural_images.recipes import PHOTOGRAPHS, spoken
 from natural_images.report import INTERVAL, classical, restored_row
 from natural_images.training import crops_of, train_on_crops, validation_pairs
-from pipelines.experiments import tell_tracker
+from pipelines.experiments import check_own, tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.photographs import Arm, PhotographExperiment
 
@@ -86,12 +86,15 @@ def run_photograph_experiment(
     Returns the table. Test images must not be among the training images.
     Returns None if a signal stopped a training: the same call then goes on with it.
     """
+    for place in (folder, runs):
+        check_own(place)
     scenes, tests = index_folder(training), images_of_sets(test_sets)
     bench = Bench(scenes, tests, runs, folder, device, baseline, experiment.prior_steps)
     seen = next((name for name, digest in bench.digests.items() if digest in scenes.digests), None)
     if seen:
         raise UsageError(f"the test image {seen} is among the training images. Choose others.")
-    announce_experiment(runs)
+    for place in (folder, runs):
+        announce_experiment(place)
     trained: dict[Arm, Run] = {}
     for arm in experiment.arms:
         run = _trained(arm, bench)
@@ -185,7 +188,8 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
 
 def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
     """Markdown: the scores and differences, and how they were measured."""
-    lines = [f"# {experiment.name}", "", *([experiment.note, ""] if experiment.note else [])]
+    notes = [note for note in (experiment.caution, experiment.note) if note]
+    lines = [f"# {experiment.name}", "", *(line for note in notes for line in (note, ""))]
     for noise, own in scores.items():
         first, *others = [arm.title for arm in trained if arm.test == noise]
         lines += [f"## {spoken(noise)}", "", table(own), "", "| difference | dB |", "| --- | --- |"]

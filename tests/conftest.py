@@ -25,6 +25,7 @@ from mri_n2n.data.selection import SliceRequest
 from mri_n2n.data.subjects import SplitRequest
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
+from natural_images.procedural import write_pictures
 
 os.environ["MPLBACKEND"] = "agg"
 torch.set_num_threads(2)
@@ -57,6 +58,14 @@ def shared_photos() -> Path:
     if not path.is_dir():
         pytest.skip(f"no photographs at {path}: set MRI_N2N_SHARED_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve procedural pictures, 64×80."""
+    folder = tmp_path_factory.mktemp("pictures") / "train"
+    write_pictures(folder, 12, (64, 80))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ class RED30(nn.Module):
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3, *, width: int = 128) -> None:
         super().__init__()
+        self.width = width
         self.residual = in_channels == out_channels
         widths = [in_channels] + [width] * PAIRS
         self.down = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))

@@ -25,6 +25,9 @@ class UNetSpec:
     width: int = 48
     padding: float = -0.5
 
+    def __post_init__(self) -> None:
+        _check_width(self.width)
+
     def build(self) -> nn.Module:
         """A new network with random weights from torch's global generator."""
         return UNet(self.in_channels, self.out_channels, width=self.width, padding=self.padding)
@@ -38,9 +41,17 @@ class RED30Spec:
     out_channels: int = 3
     width: int = 128
 
+    def __post_init__(self) -> None:
+        _check_width(self.width)
+
     def build(self) -> nn.Module:
         """A new network with random weights from torch's global generator."""
         return RED30(self.in_channels, self.out_channels, width=self.width)
+
+
+def _check_width(width: int) -> None:
+    if not 2 <= width <= 1024:
+        raise UsageError(f"a network's width lies in 2 .. 1024 feature maps, got {width}.")
 
 
 NetworkSpec = UNetSpec | RED30Spec

@@ -20,7 +20,7 @@ class UNet(nn.Module):
 
     def __init__(self, in_channels: int = 1, out_channels: int = 1, *, width: int = 48, padding: float = -0.5) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.width = padding, width
         self.first = nn.Conv2d(in_channels, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(LEVELS))
         self.bottom = nn.Conv2d(width, width, 3, padding=1)

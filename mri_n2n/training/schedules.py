@@ -22,7 +22,7 @@ class RampedRate:
     last_momentum: float = 0.5
 
     def __post_init__(self) -> None:
-        if not self.peak > 0:
+        if not 0 < self.peak < math.inf:
             raise UsageError(f"the learning rate must be positive, got {self.peak:g}.")
         if not (0 <= self.ramp_up <= 1 and 0 <= self.ramp_down <= 1):
             raise UsageError(f"ramps are shares of the run in [0, 1], got {self.ramp_up:g} and {self.ramp_down:g}.")

@@ -30,7 +30,8 @@ class PhotographExperiment:
     """The arms behind one table or figure. Arms tested with the same noise are compared, each with the first of them.
 
     figure: what the paper shows. runs: the experiment whose runs are used, if another's. prior_steps: of the deep image
-    prior among the classical methods. note: what must be said beside the results.
+    prior among the classical methods. note, caution: what must be said beside the results, of the experiment and of its
+    scale.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PhotographExperiment:
     runs: str = ""
     prior_steps: int = 0
     note: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True)

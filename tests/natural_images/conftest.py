@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from natural_images.image_files import ImageFile, write_image
-from natural_images.procedural import draw_picture, write_pictures
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve procedural pictures, 64×80."""
-    folder = tmp_path_factory.mktemp("pictures") / "train"
-    write_pictures(folder, 12, (64, 80))
-    return folder
+from natural_images.procedural import draw_picture
 
 
 @pytest.fixture

@@ -95,6 +95,8 @@ def test_pairs_learn_without_a_clean_image(cli: Callable[..., object], exposures
         ("train", "pictures", "--noise", "bernoulli", "--high", 2),
         ("train", "pictures", "--bandwidth", 2),
         ("train", "pictures", "--steps", 0),
+        ("train", "pictures", "--width", 0),
+        ("train", "pictures", "--learning-rate", "inf"),
         ("train", "pictures", "--run-name", "../x"),
         ("train", "--resume", "absent"),
         ("train", "--pairs", "pictures", "pictures", "--noise", "poisson"),

@@ -83,7 +83,26 @@ def test_new_weights_and_new_sources_are_done_again(identity: Denoiser, pictures
     shutil.copy(source / "picture-001.png", source / "picture-000.png")
     assert denoise_folder(identity, source, target).done == 1
     other = Denoiser(identity.network, 3, identity.device, {"weights_sha256": "1" * 64})
-    assert denoise_folder(other, source, target).done == 12
+    refused = denoise_folder(other, source, target)
+    assert (refused.done, len(refused.failures)) == (0, 12)
+    assert denoise_folder(other, source, target, overwrite=True).done == 12
+
+
+def test_a_damaged_result_is_made_again(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    denoise_folder(identity, pictures, target)
+    (target / "picture-004.png").write_text("junk")
+    outcome = denoise_folder(identity, pictures, target)
+    assert (outcome.done, outcome.already) == (1, 11)
+
+
+def test_images_of_other_types_are_named(
+    identity: Denoiser, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "in")
+    (tmp_path / "in" / "raw.NEF").touch()
+    denoise_folder(identity, tmp_path / "in", tmp_path / "out")
+    assert "not read: 1 .nef" in capsys.readouterr().err
 
 
 def test_foreign_files_are_not_overwritten(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:

@@ -58,6 +58,21 @@ def test_larger_scales_need_photographs(cli: Callable[..., object]) -> None:
     assert "needs photographs" in answer.err
 
 
+def test_results_do_not_go_among_other_files(cli: Callable[..., object], pictures: Path) -> None:
+    before = sorted(pictures.iterdir())
+    answer = cli("reproduce", "fig3", "--output", pictures)
+    assert answer.code == 2
+    assert "not of this program" in answer.err
+    assert sorted(pictures.iterdir()) == before
+
+
+def test_test_images_must_not_be_trained_on(cli: Callable[..., object], pictures: Path) -> None:
+    answer = cli("reproduce", "fig3", pictures, "--test", pictures)
+    assert answer.code == 2
+    assert "among the training images" in answer.err
+    assert cli("reproduce", "fig3", pictures).code == 2
+
+
 def test_another_recipe_in_the_folder(cli: Callable[..., object]) -> None:
     assert cli("reproduce", "fig1a").code == 0
     path = next(Path("runs/fig1a-smoke").glob("*/run.json"))
