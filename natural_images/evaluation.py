@@ -108,9 +108,13 @@ def evaluate(
         scores += own
         if keep:
             keep(own)
+    return scores, bad
+
+
+def check_some(scores: Sequence[Score]) -> None:
+    """Raise if nothing could be scored."""
     if not scores:
         raise UsageError("none of the test images can be used. What is wrong with each is told above.")
-    return scores, bad
 
 
 def scored(reference: Reference, realisation: Realisation, methods: Mapping[str, Method]) -> list[Score]:
@@ -155,14 +159,14 @@ def average(scores: Sequence[Score], method: str) -> float:
 
 
 def difference(scores: Sequence[Score], first: str, second: str) -> Estimate:
-    """First minus second method's PSNR, image by image: the mean of the sets' means, as `average`.
+    """First minus second method's PSNR on the images that both have: the mean of the sets' means, as `average`.
 
     With a 95 % bootstrap interval over the images of each set; none where a set has one image.
     """
     known = {(s.method, s.set, s.image): s.psnr for s in scores}
     gains: dict[str, list[float]] = {}
     for score in scores:
-        if score.method == first:
+        if score.method == first and (second, score.set, score.image) in known:
             gains.setdefault(score.set, []).append(score.psnr - known[second, score.set, score.image])
     return stratified([np.array(own) for own in gains.values()])
 

@@ -22,6 +22,7 @@ from natural_images.evaluation import (
     Reference,
     Score,
     by_set,
+    check_some,
     evaluate,
     images_of_sets,
     network_method,
@@ -69,6 +70,7 @@ def report_on_images(
     tests = images_of_sets(folders)
     channels = crops_of(run.recipe).channels
     scores, bad = evaluate(tests, channels, noise, methods)
+    check_some(scores)
     good = [test for test in tests if test.path not in bad]
     references = [read_reference(test, channels) for test in _some(good)]
     rows = [restored_row(reference, realisation_of(noise, reference), methods) for reference in references]

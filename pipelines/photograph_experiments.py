@@ -28,6 +28,7 @@ from natural_images.evaluation import (
     Method,
     Score,
     TestImage,
+    check_some,
     difference,
     evaluate,
     images_of_sets,
@@ -102,7 +103,7 @@ def run_photograph_experiment(
             return None
         trained[arm] = run
     scores = _scored(trained, bench)
-    text = _results(experiment, trained, scores, bench)
+    text = _results(experiment, trained, scores)
     write_text(folder / "results.md", text)
     write_csv(
         folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
@@ -183,10 +184,11 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
     if missing:
         say(f"{spoken(noise)}: {title}")
         evaluate(missing, 3, noise, {title: method}, keep=keep)
+    check_some(known)
     return known
 
 
-def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> str:
+def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores) -> str:
     """Markdown: the scores and differences, and how they were measured."""
     notes = [note for note in (experiment.caution, experiment.note) if note]
     lines = [f"# {experiment.name}", "", *(line for note in notes for line in (note, ""))]
@@ -209,7 +211,8 @@ def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], score
     )
     images = ", ".join(sorted({str(own.data["training_images"]) for own in trained.values()}))
     where = run.environment
-    sets = Counter(test.set for test in bench.tests)
+    tested_images = {(score.set, score.image) for own in scores.values() for score in own}
+    sets = Counter(name for name, _ in sorted(tested_images))
     tested = ", ".join(f"{name} ({count})" for name, count in sets.items())
     lines += [
         f"Brackets: {INTERVAL}; one training per arm, seed {run.recipe.seed}. PSNR per image, rounded and clipped to 8 "
@@ -236,7 +239,9 @@ def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: 
         draw_curves(path, panels, "PSNR of held-out images while training.")
     rows = []
     for noise in scores:
-        reference = read_reference(bench.tests[len(bench.tests) // 5], 3)
+        usable = {(score.set, score.image) for score in scores[noise]}
+        tests = [test for test in bench.tests if (test.set, test.name) in usable]
+        reference = read_reference(tests[len(tests) // 5], 3)
         methods = {
             arm.title: network_method(run.network().to(bench.device), bench.device)
             for arm, run in trained.items()

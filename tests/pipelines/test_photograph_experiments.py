@@ -8,6 +8,8 @@ from statistics import fmean
 
 import pytest
 
+from natural_images.procedural import write_pictures
+
 FIGURES = ("table1", "fig1a", "fig1b", "fig1c", "fig3", "fig4", "fig5")
 
 
@@ -56,6 +58,16 @@ def test_larger_scales_need_photographs(cli: Callable[..., object]) -> None:
     answer = cli("reproduce", "table1", "--scale", "small")
     assert answer.code == 2
     assert "needs photographs" in answer.err
+
+
+def test_a_bad_test_image_is_left_out_each_time(cli: Callable[..., object], pictures: Path) -> None:
+    tests = Path("tests")
+    write_pictures(tests, 3, (40, 48))
+    (tests / "picture-000.png").write_bytes(b"")
+    for _ in range(2):
+        answer = cli("reproduce", "fig1a", pictures, "--test", tests)
+        assert answer.code == 0, answer.err
+        assert "Tested on tests (2)" in answer.out
 
 
 def test_results_do_not_go_among_other_files(cli: Callable[..., object], pictures: Path) -> None:
