@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.manifest import StoredVolume
+from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import write_csv, write_json
 from mri_n2n.errors import UsageError
@@ -123,9 +124,7 @@ def validation_places(data: PreparedData, at_most: int | None = None) -> list[tu
     places = [
         (volume, position) for volume in data.manifest.split("validation") for position in range(len(volume.slices))
     ]
-    if at_most is None or len(places) <= at_most:
-        return places
-    return [places[int((index + 0.5) * len(places) / at_most)] for index in range(at_most)]
+    return places if at_most is None else [places[place] for place in evenly_spread(len(places), at_most)]
 
 
 def pair_at(data: PreparedData, corruption: Evaluable, places: Sequence[tuple[StoredVolume, int]]) -> TrainingPair:

@@ -149,7 +149,7 @@ def create_run(
 ) -> Run:
     """A new run directory that holds its recipe and nothing else.
 
-    data: what is to be remembered of the data, at least its `path` and `fingerprint`.
+    data: what is to be remembered of the data, at least its `fingerprint`.
     """
     clear(directory, OWN_FILES, overwrite=overwrite)
     with writing(directory):

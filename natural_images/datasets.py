@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mri_n2n.data.selection import evenly_spread
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from natural_images.alignment import misfit
@@ -148,9 +149,8 @@ def split(count: int) -> tuple[list[int], list[int]]:
     """Rows to train on, and rows held out to watch over training: one in twenty, evenly spread, 1 to 32 of them."""
     if count < 2:
         raise UsageError("training needs at least two images: one of them is held out to watch over it.")
-    most = min(MOST_HELD_OUT, max(1, count // HELD_OUT))
-    held_out = {int((index + 0.5) * count / most) for index in range(most)}
-    return [row for row in range(count) if row not in held_out], sorted(held_out)
+    held_out = evenly_spread(count, min(MOST_HELD_OUT, max(1, count // HELD_OUT)))
+    return sorted(set(range(count)) - set(held_out)), held_out
 
 
 def as_images(pixels: Sequence[Pixels], channels: Channels) -> Float[Tensor, "s c h w"]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mri_n2n import environment
+from mri_n2n.data.selection import evenly_spread
 from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import described
@@ -42,7 +43,6 @@ from natural_images.noise import (
 from natural_images.training import crops_of, noise_to_test
 
 EXAMPLES = 3
-PRIOR_STEPS = 5000
 OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png")
 NETWORK = "network"
 INTERVAL = "95 % bootstrap over images"
@@ -99,7 +99,7 @@ def report_on_exposures(
     return _written(run, place, scores, rows, {"noise": "as captured"}, device), scenes.bad
 
 
-def classical(noise: NoiseModel, device: torch.device, prior_steps: int = PRIOR_STEPS) -> dict[str, Method]:
+def classical(noise: NoiseModel, device: torch.device, prior_steps: int = DeepImagePrior.steps) -> dict[str, Method]:
     """The classical method for a noise at a fixed level, by its name; none where the prior is given no steps.
 
     The deep image prior runs on `device` (hours per image on a CPU), the others on the CPU.
@@ -153,8 +153,7 @@ def _methods(run: Run, device: torch.device) -> dict[str, Method]:
 
 
 def _some(items: Sequence[Any]) -> list[Any]:
-    count = min(EXAMPLES, len(items))
-    return [items[int((index + 0.5) * len(items) / count)] for index in range(count)]
+    return [items[place] for place in evenly_spread(len(items), EXAMPLES)]
 
 
 def _written(

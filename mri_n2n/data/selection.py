@@ -47,3 +47,9 @@ def normalised(volumes: NDArray[np.float32], positions: Sequence[int]) -> tuple[
     scale = float(volumes.max()) - offset
     slices = np.moveaxis(volumes[..., kept], -1, 0)
     return (slices - offset) / scale, StoredVolume(kept, scale, offset)
+
+
+def evenly_spread(count: int, at_most: int) -> list[int]:
+    """Places among `count`: `at_most` of them, or all if there are no more, evenly spread and always the same."""
+    chosen = min(count, at_most)
+    return [int((index + 0.5) * count / chosen) for index in range(chosen)]

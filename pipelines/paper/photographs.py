@@ -7,6 +7,7 @@ from mri_n2n.networks.spec import NetworkSpec, RED30Spec, UNetSpec
 from mri_n2n.recipes import Optimisation, Recipe
 from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.task import Task
+from natural_images.baselines import DeepImagePrior
 from natural_images.captures import CaptureRequest
 from natural_images.crops import Crops
 from natural_images.noise import NoiseModel
@@ -58,7 +59,7 @@ class Scale:
     red30_width: int = 128
     rate: float = 1e-3
     bf16: bool = True
-    prior_steps: int = 5000  # of the deep image prior; 0 leaves it out
+    prior_steps: int = DeepImagePrior.steps  # of the deep image prior; 0 leaves it out
     latent: int = 384  # pixels of a captured image's side (Fig 1c)
     budget: int = 20  # captures of each latent image in its cases 1 and 2
 

@@ -1,7 +1,6 @@
 """Nothing here is random but the content of test images: seeds are fixed, every test is exact or states its bound."""
 
 import io
-import os
 import subprocess
 import sys
 import threading
@@ -32,7 +31,6 @@ from natural_images.image_files import (
     write_image,
 )
 
-SHARED = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 ORIENTATION, MAKE, EXIF_FOLDER, USER_COMMENT = 0x0112, 0x010F, 0x8769, 0x9286
 COMMENT = b"ASCII\0\0\0taken at night"
 
@@ -488,12 +486,9 @@ def test_pyvips_is_not_imported_before_it_is_needed() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
-def test_every_shared_photograph_is_read() -> None:
-    folder = SHARED / "photos"
-    if not folder.is_dir():
-        pytest.skip(f"no photographs at {folder}: set MRI_N2N_SHARED_DATA")
+def test_every_shared_photograph_is_read(shared_photos: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
-        images = list(pool.map(read_pixels, find_images(folder)))
+        images = list(pool.map(read_pixels, find_images(shared_photos)))
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in images)
 
 
