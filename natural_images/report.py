@@ -102,9 +102,12 @@ def report_on_exposures(
 def classical(noise: NoiseModel, device: torch.device, prior_steps: int = DeepImagePrior.steps) -> dict[str, Method]:
     """The classical method for a noise at a fixed level, by its name; none where the prior is given no steps.
 
+    None for brown noise: BM3D would take it for white.
     The deep image prior runs on `device` (hours per image on a CPU), the others on the CPU.
     """
-    if isinstance(noise, Gaussian | BrownGaussian):
+    if isinstance(noise, BrownGaussian):
+        return {}
+    if isinstance(noise, Gaussian):
         matching = BlockMatching(noise.low)
         return {"BM3D": lambda realisation: matching(realisation.image)}
     if isinstance(noise, Poisson):

@@ -13,7 +13,6 @@ from natural_images.recipes import noise_task
 from natural_images.tasks import Targets
 from pipelines.paper.photographs import Arm, PhotographExperiment, Scale
 
-NOISES: tuple[NoiseModel, ...] = (Gaussian(), Poisson(), Bernoulli())
 TARGETS: tuple[Targets, ...] = ("clean", "noisy")
 
 
@@ -24,13 +23,14 @@ def _by_red30(noise: NoiseModel, scale: Scale) -> bool:
 
 def table1(scale: Scale) -> PhotographExperiment:
     """Three noises, each with clean and with noisy targets."""
+    noises: tuple[NoiseModel, ...] = (Gaussian(), Poisson(low=scale.least_light), Bernoulli())
     arms = tuple(
         Arm(
             f"{targets} targets",
             scale.recipe(noise_task(noise, targets), red30=_by_red30(noise, scale)),
             at_level(noise),
         )
-        for noise in NOISES
+        for noise in noises
         for targets in TARGETS
     )
     return PhotographExperiment("table1", arms, "examples", prior_steps=scale.prior_steps)
