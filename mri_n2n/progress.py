@@ -9,8 +9,13 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def bar(items: Iterable[T], *, description: str, unit: str, total: int | None = None, initial: int = 0) -> "tqdm[T]":
-    """`items` with a progress bar on standard error; with `total` and no `items`, one moved by hand."""
+def bar(
+    items: Iterable[T], *, description: str, unit: str, total: int | None = None, initial: int = 0, leave: bool = True
+) -> "tqdm[T]":
+    """`items` with a progress bar on standard error; with `total` and no `items`, one moved by hand.
+
+    leave: whether it stays to be seen when it is full; not for a part of something that has a bar of its own.
+    """
     on_terminal = sys.stderr.isatty()
     return tqdm(
         items,
@@ -18,6 +23,7 @@ def bar(items: Iterable[T], *, description: str, unit: str, total: int | None = 
         desc=description,
         unit=unit,
         initial=initial,
+        leave=leave,
         dynamic_ncols=on_terminal,
         mininterval=0.2 if on_terminal else 15.0,
         ascii=None if on_terminal else True,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.red30 import PAIRS, RED30, SKIP_EVERY
 from mri_n2n.networks.unet import UNet
+from mri_n2n.progress import bar
 
 MOST_VALUES = 2**30 - 2**28  # of feature maps alive at once: 3 GB
 
@@ -57,14 +59,14 @@ def restored(
         return whole[0].float().cpu()
     margin, result = reach.margin, None
     tile = tile or max(32, (math.isqrt(most_values // reach.values) - 2 * margin) // 32 * 32)
-    for top, bottom in _spans(height, tile):
-        for left, right in _spans(width, tile):
-            above, before = max(0, top - margin), max(0, left - margin)
-            window = image[:, above : bottom + margin, before : right + margin]
-            output = network(window[None].to(device))[0].float().cpu()
-            if result is None:
-                result = torch.empty((len(output), height, width))
-            result[:, top:bottom, left:right] = output[:, top - above : bottom - above, left - before : right - before]
+    tiles = list(product(_spans(height, tile), _spans(width, tile)))
+    for (top, bottom), (left, right) in bar(tiles, description="tiles", unit="tile", leave=False):
+        above, before = max(0, top - margin), max(0, left - margin)
+        window = image[:, above : bottom + margin, before : right + margin]
+        output = network(window[None].to(device))[0].float().cpu()
+        if result is None:
+            result = torch.empty((len(output), height, width))
+        result[:, top:bottom, left:right] = output[:, top - above : bottom - above, left - before : right - before]
     assert result is not None
     return result
 
