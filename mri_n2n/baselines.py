@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mri_n2n.kspace.acquisition import Measurement
+from mri_n2n.kspace.fourier import whole_plane
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class TotalVariation:
 
     def __call__(self, measurement: Measurement) -> Float[Tensor, "b h w"]:
         """One image per measurement, in [-0.5, 0.5]; on the CPU."""
-        images = [
-            self._solve(samples, mask) for samples, mask in zip(measurement.samples, measurement.mask, strict=True)
-        ]
+        width = measurement.density.shape[1]
+        kspace, masks = whole_plane(measurement.samples, width), whole_plane(measurement.mask, width)
+        images = [self._solve(samples, mask) for samples, mask in zip(kspace, masks, strict=True)]
         return torch.stack(images).to(measurement.samples.device)
 
     def _solve(self, samples: Tensor, mask: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mri_n2n.data.volumes import Volume, named, read_volume, suffix, write_volume
 from mri_n2n.durable import check_writable, read_json, write_json
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
-from mri_n2n.kspace.fourier import to_kspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Recipe
@@ -103,7 +102,7 @@ class Reconstructor:
             pair = TrainingPair(images[:, None], images[:, None])
             return network_output(network, moved(pair, self.device))[:, 0]
         generators = [evaluation_generator(identity) for identity in identities]
-        measurement = corruption.measure_each(to_kspace(images), generators)
+        measurement = corruption.measure_each(images, generators)
         return self.recipe.task.predict(network, moved(undersampled_pair(measurement, images), self.device))[:, 0]
 
 

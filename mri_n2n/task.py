@@ -11,9 +11,8 @@ from torch import Generator, Tensor, nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, replace_acquired
-from mri_n2n.kspace.fourier import CPU, to_image, to_kspace, translated
+from mri_n2n.kspace.fourier import CPU, Grid, half_plane, multiplicity, to_image, to_kspace, translated
 from mri_n2n.kspace.sampling import (
-    Grid,
     decay_for_acceleration,
     decay_for_edge,
     draw_mask,
@@ -91,39 +90,39 @@ class Undersampling:
         height, width = images.shape[-2:]
         return images[..., : height - (height + 1) % 2, : width - (width + 1) % 2]
 
-    def measure(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Measurement:
-        """Acquire each of a batch of k-spaces `[b h w]` under an independent mask."""
-        height, width = kspace.shape[-2:]
-        density = self.density((height, width), kspace.device)
+    def measure(self, kspace: Complex[Tensor, "b h k"], grid: Grid, generator: Generator) -> Measurement:
+        """Acquire the k-space of each image of a batch, of size `grid`, under an independent mask."""
+        density = self.density(grid, kspace.device)
         return acquire(kspace, draw_mask(density, len(kspace), generator), density)
 
-    def measure_each(self, kspace: Complex[Tensor, "b h w"], generators: Sequence[Generator]) -> Measurement:
-        """Acquire each k-space under the mask of its own generator, so that the mask belongs to the image."""
-        height, width = kspace.shape[-2:]
-        density = self.density((height, width))
+    def measure_each(self, images: Float[Tensor, "b h w"], generators: Sequence[Generator]) -> Measurement:
+        """Acquire each image under the mask of its own generator, so that the mask belongs to the image."""
+        density = self.density((images.shape[-2], images.shape[-1]))
         masks = torch.cat([draw_mask(density, 1, generator) for generator in generators])
-        return acquire(kspace, masks, density)
+        return acquire(to_kspace(images), masks, density)
 
     def __call__(self, batch: Batch, generator: Generator) -> UndersampledPair:
         """Move each image at random, measure it twice (once for clean targets), reconstruct both naively."""
-        kspace = to_kspace(self.cropped(batch.images[:, 0]))
+        images = self.cropped(batch.images[:, 0])
+        count, height, width = images.shape
+        grid = (height, width)
+        kspace = to_kspace(images)
         if self.translation > 0:
-            kspace = translated(kspace, self._shifts(kspace, generator))
-        measurement = self.measure(kspace, generator)
-        pair = undersampled_pair(measurement, reference=to_image(kspace))
+            kspace = translated(kspace, self._shifts(count, grid, generator), grid)
+        measurement = self.measure(kspace, grid, generator)
         if self.targets == "clean":
-            return pair
-        second = self.measure(kspace, generator)
-        return replace(pair, target=density_compensated_adjoint(second)[:, None], target_measurement=second)
+            return undersampled_pair(measurement, to_image(kspace, grid))
+        second = self.measure(kspace, grid, generator)
+        return replace(undersampled_pair(measurement, density_compensated_adjoint(second)), target_measurement=second)
 
     def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> UndersampledPair:
         """Measure each image once, under the mask of its own generator, unmoved; the image itself is the target."""
         references = self.cropped(images[:, 0])
-        return undersampled_pair(self.measure_each(to_kspace(references), generators), references)
+        return undersampled_pair(self.measure_each(references, generators), references)
 
-    def _shifts(self, kspace: Complex[Tensor, "b h w"], generator: Generator) -> Float[Tensor, "b 2"]:
-        uniform = torch.rand((len(kspace), 2), generator=generator, device=kspace.device)
-        moves = [_shift(uniform[:, axis], kspace.shape[1 + axis], self.translation) for axis in (0, 1)]
+    def _shifts(self, count: int, grid: Grid, generator: Generator) -> Float[Tensor, "b 2"]:
+        uniform = torch.rand((count, 2), generator=generator, device=generator.device)
+        moves = [_shift(uniform[:, axis], size, self.translation) for axis, size in enumerate(grid)]
         return torch.stack(moves, dim=1)
 
 
@@ -132,9 +131,9 @@ def evaluation_generator(identity: str) -> Generator:
     return RandomStreams(0).at(f"evaluation/{identity}", 0)
 
 
-def undersampled_pair(measurement: Measurement, reference: Float[Tensor, "b h w"]) -> UndersampledPair:
-    """The pair for a measurement: its density-compensated image as input, the reference as target."""
-    return UndersampledPair(density_compensated_adjoint(measurement)[:, None], reference[:, None], measurement)
+def undersampled_pair(measurement: Measurement, target: Float[Tensor, "b h w"]) -> UndersampledPair:
+    """The pair for a measurement: its density-compensated image as input, the given one as target."""
+    return UndersampledPair(density_compensated_adjoint(measurement)[:, None], target[:, None], measurement)
 
 
 def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b 1 h w"]:
@@ -165,9 +164,11 @@ class HorvitzThompson:
         if target is None:
             raise UsageError("the ht loss needs the target's samples: use it with --targets noisy.")
         counted = target.mask & ~pair.measurement.mask
-        weight = torch.where(counted, (1 / target.density).clamp(max=self.cap), 0)
+        weight = torch.where(counted, (1 / half_plane(target.density)).clamp(max=self.cap), 0)
         error = to_kspace(prediction[:, 0]) - target.samples
-        return (weight * (error.real.square() + error.imag.square())).mean(dim=(1, 2))
+        height, width = target.grid
+        each = weight * multiplicity(width, weight.device) * (error.real.square() + error.imag.square())
+        return each.sum(dim=(1, 2)) / (height * width)
 
     def lost_weight(self, density: Float[Tensor, "h w"]) -> float:
         """The bias of the cap.

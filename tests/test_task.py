@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mri_n2n.errors import UsageError
+from mri_n2n.kspace.acquisition import density_compensated_adjoint
 from mri_n2n.kspace.fourier import to_kspace
 from mri_n2n.metrics import psnr
 from mri_n2n.task import HorvitzThompson, RepeatedScans, Undersampling, data_consistent, undersampled_pair
@@ -95,9 +96,9 @@ def test_ht_gradient_is_the_clean_gradient_in_expectation() -> None:
     guess = truth + 0.05 * torch.randn((1, size, size), generator=generator(4))
     corruption = Undersampling(acceleration=3.0, edge_probability=None)
     kspace = to_kspace(truth)
-    measurement = corruption.measure(kspace, generator(5))
+    measurement = corruption.measure(kspace, (size, size), generator(5))
     clean = undersampled_pair(measurement, truth)
-    second = corruption.measure(kspace.expand(count, -1, -1), generator(6))
+    second = corruption.measure(kspace.expand(count, -1, -1), (size, size), generator(6))
 
     def gradients(loss, pairs, copies: int) -> torch.Tensor:
         image = guess[None].expand(copies, 1, size, size).clone().requires_grad_()
@@ -110,7 +111,7 @@ def test_ht_gradient_is_the_clean_gradient_in_expectation() -> None:
     wide = replace(
         wide,
         input=clean.input.expand(count, -1, -1, -1),
-        target=torch.fft.ifft2(second.samples / second.density, norm="ortho").real[:, None],
+        target=density_compensated_adjoint(second)[:, None],
         measurement=replace(
             measurement,
             samples=measurement.samples.expand(count, -1, -1),

@@ -6,24 +6,30 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mri_n2n.kspace.fourier import to_image, to_kspace
+from mri_n2n.kspace.fourier import Grid, half_plane, to_image, to_kspace
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Undersampled k-space of single-coil real images.
 
-    samples: the acquired values, zero where nothing was acquired. mask: where something was. density: the
-    probability that it would be.
+    samples: the half plane of the acquired values, zero where nothing was acquired. mask: where something was.
+    density: the probability that it would be, on the whole plane.
     """
 
-    samples: Complex[Tensor, "b h w"]
-    mask: Bool[Tensor, "b h w"]
+    samples: Complex[Tensor, "b h k"]
+    mask: Bool[Tensor, "b h k"]
     density: Float[Tensor, "h w"]
+
+    @property
+    def grid(self) -> Grid:
+        """Height and width of the images."""
+        height, width = self.density.shape
+        return height, width
 
 
 def acquire(
-    kspace: Complex[Tensor, "b h w"], mask: Bool[Tensor, "b h w"], density: Float[Tensor, "h w"]
+    kspace: Complex[Tensor, "b h k"], mask: Bool[Tensor, "b h k"], density: Float[Tensor, "h w"]
 ) -> Measurement:
     """Keep the samples of `kspace` under `mask`, which was drawn from `density`."""
     return Measurement(torch.where(mask, kspace, 0), mask, density)
@@ -34,7 +40,7 @@ def density_compensated_adjoint(measurement: Measurement) -> Float[Tensor, "b h 
 
     Every kept sample divided by its probability, so that the expectation over masks is the image itself.
     """
-    return to_image(measurement.samples / measurement.density)
+    return to_image(measurement.samples / half_plane(measurement.density), measurement.grid)
 
 
 def zero_filled(measurement: Measurement) -> Float[Tensor, "b h w"]:
@@ -42,9 +48,9 @@ def zero_filled(measurement: Measurement) -> Float[Tensor, "b h w"]:
 
     The image of the acquired samples as they are. Biased (blurred) and much less noisy than the compensated one.
     """
-    return to_image(measurement.samples)
+    return to_image(measurement.samples, measurement.grid)
 
 
 def replace_acquired(image: Float[Tensor, "b h w"], measurement: Measurement) -> Float[Tensor, "b h w"]:
     """Frequency replacement R (§3.4): overwrite the image's frequencies by the acquired ones where there are any."""
-    return to_image(torch.where(measurement.mask, measurement.samples, to_kspace(image)))
+    return to_image(torch.where(measurement.mask, measurement.samples, to_kspace(image)), measurement.grid)

@@ -1,27 +1,48 @@
-"""The Fourier transform between image and k-space: orthonormal, float32, unshifted (DC at index [0, 0]).
+"""The Fourier transform between real images and k-space: orthonormal, float32, unshifted (DC at index [0, 0]).
 
-Everything else in the project takes its transform from here: a wrong shift or scale still looks like an image.
+The k-space of a real image holds every value twice, as conjugates at k and -k. Only half of it is computed and kept:
+columns 0 to width // 2, the half plane `[h k]`. Everything else in the project takes its transform from here: a wrong
+shift or scale still looks like an image.
 """
 
 from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 CPU = torch.device("cpu")
+Grid = tuple[int, int]
 
 
-def to_kspace(image: Float[Tensor, "*b h w"]) -> Complex[Tensor, "*b h w"]:
-    """k-space of a real image."""
-    kspace: Tensor = torch.fft.fft2(image.float(), norm="ortho")
+def to_kspace(image: Float[Tensor, "*b h w"]) -> Complex[Tensor, "*b h k"]:
+    """The half plane of a real image's k-space."""
+    kspace: Tensor = torch.fft.rfft2(image.float(), norm="ortho")
     return kspace
 
 
-def to_image(kspace: Complex[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-    """Real image of conjugate-symmetric k-space (the imaginary part of anything else is dropped)."""
-    image: Tensor = torch.fft.ifft2(kspace, norm="ortho").real
+def to_image(kspace: Complex[Tensor, "*b h k"], grid: Grid) -> Float[Tensor, "*b h w"]:
+    """The real image, of size `grid`, whose k-space has this half plane."""
+    image: Tensor = torch.fft.irfft2(kspace, s=grid, norm="ortho")
     return image
+
+
+def half_plane(whole: Shaped[Tensor, "*b h w"]) -> Shaped[Tensor, "*b h k"]:
+    """The half of k-space that is kept."""
+    return whole[..., : whole.shape[-1] // 2 + 1]
+
+
+def whole_plane(half: Shaped[Tensor, "*b h k"], width: int) -> Shaped[Tensor, "*b h w"]:
+    """All of k-space from its half, for what wants all: the value at -k is the conjugate of the value at k."""
+    rest = half[..., 1 : (width + 1) // 2].flip(-1, -2).roll(1, -2)
+    return torch.cat([half, rest.conj() if rest.is_complex() else rest], dim=-1)
+
+
+@lru_cache(maxsize=32)
+def multiplicity(width: int, device: torch.device = CPU) -> Float[Tensor, " k"]:
+    """How often each column of the half plane stands in the whole: twice, but for DC's and Nyquist's once."""
+    columns = torch.arange(width // 2 + 1)
+    return torch.where((columns == 0) | (2 * columns == width), 1.0, 2.0).to(device)
 
 
 @lru_cache(maxsize=32)
@@ -31,8 +52,13 @@ def indices(size: int, device: torch.device = CPU) -> Float[Tensor, " size"]:
     return frequencies
 
 
-def translated(kspace: Complex[Tensor, "b h w"], shift: Float[Tensor, "b 2"]) -> Complex[Tensor, "b h w"]:
+def translated(kspace: Complex[Tensor, "b h k"], shift: Float[Tensor, "b 2"], grid: Grid) -> Complex[Tensor, "b h k"]:
     """k-space of the images circularly moved by `shift` whole pixels (rows, columns): a phase ramp."""
-    rows, columns = (indices(size, kspace.device) / size for size in kspace.shape[-2:])
-    turns = shift[:, 0, None, None] * rows[:, None] + shift[:, 1, None, None] * columns
-    return kspace * torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
+    rows, columns = (
+        _turned(shift[:, axis, None] * indices(size, kspace.device) / size) for axis, size in enumerate(grid)
+    )
+    return kspace * rows[:, :, None] * half_plane(columns)[:, None, :]
+
+
+def _turned(turns: Float[Tensor, "b n"]) -> Complex[Tensor, "b n"]:
+    return torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)

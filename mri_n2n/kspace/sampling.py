@@ -9,9 +9,8 @@ from scipy.optimize import brentq
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
-from mri_n2n.kspace.fourier import CPU, indices
+from mri_n2n.kspace.fourier import CPU, Grid, half_plane, indices
 
-Grid = tuple[int, int]
 SMALLEST = 1e-9  # rarer frequencies are never seen, and their weight 1/p drowns everything
 
 
@@ -60,24 +59,24 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
     )
 
 
-@lru_cache(maxsize=32)
-def conjugate_pairs(grid: Grid, device: torch.device) -> Int[Tensor, " hw"]:
-    """For every frequency k (flat index) the smaller of the flat indices of k and -k: one name per conjugate pair."""
-    height, width = grid
-    flat = torch.arange(height * width).reshape(grid)
-    opposite = flat.flip(0, 1).roll((1, 1), (0, 1))
-    return torch.minimum(flat, opposite).flatten().to(device)
+def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -> Bool[Tensor, "b h k"]:
+    """Draw the half planes of `count` independent masks: P(k kept) = density(k) exactly, k and -k together.
 
-
-def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -> Bool[Tensor, "b h w"]:
-    """Draw `count` independent masks: P(k kept) = density(k) exactly, and k and -k are kept or dropped together.
-
-    One uniform number per conjugate pair decides, since the k-space of a real image holds each value twice.
-    Self-conjugate frequencies (DC; the Nyquist row and column of even sizes where both indices are their own
-    opposite) are pairs of one. The density must be symmetric, as any function of |k| is, and live on the
-    generator's device.
+    One uniform number per conjugate pair decides. Within the half plane both ends of a pair lie in the columns of DC
+    and, of even widths, Nyquist, each in the opposite row; a frequency that is its own opposite is a pair of one. The
+    density must be symmetric, as any function of |k| is, and live on the generator's device.
     """
     height, width = density.shape
-    uniform = torch.rand((count, height * width), generator=generator, device=density.device)
-    shared = uniform[:, conjugate_pairs((height, width), density.device)]
-    return shared.view(count, height, width) < density
+    half = half_plane(density)
+    uniform = torch.rand((count, *half.shape), generator=generator, device=density.device)
+    shared = _first_of_pair(height, density.device)
+    for column in (0, width // 2) if width % 2 == 0 else (0,):
+        uniform[:, :, column] = uniform[:, shared, column]
+    return uniform < half
+
+
+@lru_cache(maxsize=32)
+def _first_of_pair(height: int, device: torch.device) -> Int[Tensor, " h"]:
+    """For every row the smaller of the rows k and -k."""
+    rows = torch.arange(height)
+    return torch.minimum(rows, -rows % height).to(device)

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_n2n.kspace.fourier import to_image, to_kspace, translated
+from mri_n2n.kspace.fourier import half_plane, multiplicity, to_image, to_kspace, translated, whole_plane
 
 sizes = st.integers(2, 24)
 
@@ -11,16 +11,29 @@ sizes = st.integers(2, 24)
 def test_orthonormal_and_invertible(height: int, width: int) -> None:
     image = torch.randn(2, height, width)
     kspace = to_kspace(image)
-    torch.testing.assert_close(kspace.abs().square().sum(), image.square().sum(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(to_image(kspace), image, rtol=1e-4, atol=1e-5)
+    energy = (kspace.abs().square() * multiplicity(width)).sum()
+    torch.testing.assert_close(energy, image.square().sum(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(to_image(kspace, (height, width)), image, rtol=1e-4, atol=1e-5)
 
 
 @given(sizes, sizes)
 def test_adjoint(height: int, width: int) -> None:
-    image, kspace = torch.randn(1, height, width), torch.randn(1, height, width, dtype=torch.complex64)
-    left = (to_kspace(image).conj() * kspace).sum().real
-    right = (image * to_image(kspace)).sum()  # the real part of F⁻¹ is the adjoint on real images
+    """⟨F x, F y⟩ = ⟨x, y⟩ over the whole plane, and so F⁻¹ is F's adjoint."""
+    image, other = torch.randn(1, height, width), torch.randn(1, height, width)
+    kspace = to_kspace(other)
+    left = (to_kspace(image).conj() * kspace * multiplicity(width)).sum().real
+    right = (image * to_image(kspace, (height, width))).sum()
     torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-3)
+
+
+@given(sizes, sizes)
+def test_the_half_plane_tells_the_whole(height: int, width: int) -> None:
+    image = torch.randn(2, height, width)
+    whole = torch.fft.fft2(image, norm="ortho")
+    torch.testing.assert_close(to_kspace(image), half_plane(whole), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole_plane(to_kspace(image), width), whole, rtol=1e-4, atol=1e-5)
+    counted = whole_plane(torch.ones(1, width // 2 + 1), width).sum()
+    assert counted == width == multiplicity(width).sum()
 
 
 def test_dc_is_first() -> None:
@@ -32,5 +45,6 @@ def test_dc_is_first() -> None:
 @given(sizes, sizes, st.integers(-30, 30), st.integers(-30, 30))
 def test_translation_is_a_roll(height: int, width: int, down: int, right: int) -> None:
     image = torch.randn(1, height, width)
-    moved = to_image(translated(to_kspace(image), torch.tensor([[float(down), float(right)]])))
+    grid = (height, width)
+    moved = to_image(translated(to_kspace(image), torch.tensor([[float(down), float(right)]]), grid), grid)
     torch.testing.assert_close(moved, image.roll((down, right), (1, 2)), rtol=1e-3, atol=1e-4)

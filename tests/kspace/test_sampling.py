@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from mri_n2n.errors import UsageError
+from mri_n2n.kspace.fourier import whole_plane
 from mri_n2n.kspace.sampling import (
-    conjugate_pairs,
     decay_for_acceleration,
     decay_for_edge,
     draw_mask,
@@ -21,13 +21,24 @@ FALSE_ALARM = 1e-6
 GRIDS = [(15, 15), (16, 16), (15, 16), (9, 14)]
 
 
+def whole_mask(density: torch.Tensor, count: int, seed: int | torch.Generator) -> torch.Tensor:
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    return whole_plane(draw_mask(density, count, generator), density.shape[1])
+
+
+def conjugate_pairs(height: int, width: int) -> torch.Tensor:
+    """For every frequency k (flat index) the smaller of the flat indices of k and -k."""
+    flat = torch.arange(height * width).reshape(height, width)
+    return torch.minimum(flat, opposite(flat)).flatten()
+
+
 def opposite(mask: torch.Tensor) -> torch.Tensor:
     return mask.flip(-2, -1).roll((1, 1), (-2, -1))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_masks_are_conjugate_symmetric(grid: tuple[int, int]) -> None:
-    mask = draw_mask(exponential_density(grid, 0.3), 500, torch.Generator().manual_seed(0))
+    mask = whole_mask(exponential_density(grid, 0.3), 500, 0)
     assert torch.equal(mask, opposite(mask))
     assert mask[:, 0, 0].all()  # DC
 
@@ -35,7 +46,7 @@ def test_masks_are_conjugate_symmetric(grid: tuple[int, int]) -> None:
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_frequency_is_kept_with_its_probability(grid: tuple[int, int]) -> None:
     count, density = 40_000, exponential_density(grid, 0.3)
-    mask = draw_mask(density, count, torch.Generator().manual_seed(1))
+    mask = whole_mask(density, count, 1)
     deviation = (density * (1 - density) / count).sqrt()
     z = ((mask.float().mean(0) - density) / deviation.clamp(min=1e-9)).flatten()[1:]  # DC has no spread
     threshold = norm.isf(FALSE_ALARM / 2 / len(z))  # Bonferroni over frequencies
@@ -47,8 +58,8 @@ def test_frequencies_and_masks_are_independent(grid: tuple[int, int]) -> None:
     """Correlations between two masks, and between the conjugate pairs of one mask, are those of independent draws."""
     count, density = 40_000, exponential_density(grid, 0.2)
     generator = torch.Generator().manual_seed(2)
-    first, second = (draw_mask(density, count, generator).flatten(1).float() for _ in range(2))
-    pairs = conjugate_pairs(grid, torch.device("cpu"))
+    first, second = (whole_mask(density, count, generator).flatten(1).float() for _ in range(2))
+    pairs = conjugate_pairs(*grid)
     single = torch.unique(pairs)[1:]  # one of each pair, without DC
     deviation = (density * (1 - density)).sqrt().flatten()[single]
     a, b = ((mask[:, single] - density.flatten()[single]) / deviation for mask in (first, second))
