@@ -40,7 +40,8 @@ def density_compensated_adjoint(measurement: Measurement) -> Float[Tensor, "b h 
 
     Every kept sample divided by its probability, so that the expectation over masks is the image itself.
     """
-    return to_image(measurement.samples / half_plane(measurement.density), measurement.grid)
+    weights = 1 / half_plane(measurement.density)  # dividing complex numbers takes eight times as long
+    return to_image(measurement.samples * weights, measurement.grid)
 
 
 def zero_filled(measurement: Measurement) -> Float[Tensor, "b h w"]:
