@@ -39,9 +39,10 @@ demo: install
 	@echo "Volume:      $(DEMO)/reconstructed.nii.gz"
 	@echo "MLflow run:  cd $(DEMO) && ../$(BIN)/mlflow ui, then open http://127.0.0.1:5000"
 
-# How fast a training step is, and what the project adds to the network (some minutes).
+# How fast the machine trains and reconstructs, and how fast it does by others' means (some minutes).
 benchmark: install
-	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/mri-n2n benchmark
+	$(BIN)/python -m benchmarks.peers
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

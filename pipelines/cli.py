@@ -74,6 +74,30 @@ def fig9_command(
     )
 
 
+@app.command("benchmark")
+def benchmark_command(
+    part: Annotated[
+        Literal["all", "train", "reconstruct", "load", "corrupt"], typer.Argument(help="What to measure.")
+    ] = "all",
+    size: Annotated[int, typer.Option(help="Side of the slices.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
+    repeats: Annotated[int, typer.Option(help="Repetitions of every measurement.")] = 5,
+    device: Device = "auto",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network.")] = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")] = False,
+) -> None:
+    """How fast this machine trains and reconstructs, and how close to its limits: some minutes on a CPU."""
+    from json import dumps
+
+    from mri_n2n.environment import chosen_device
+    from pipelines.benchmark import PARTS, Workload, measured, table
+
+    work = Workload(size, batch_size, repeats, bf16=precision == "bf16", compile=compile, device=chosen_device(device))
+    result = measured(list(PARTS) if part == "all" else [part], work)
+    typer.echo(dumps(result, indent=2) if json else table(result))
+
+
 @reproduce.command("appendix")
 def appendix_command(
     scale: Scale = "smoke",

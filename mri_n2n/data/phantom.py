@@ -76,14 +76,18 @@ def write_heads(
     if taken and not overwrite:
         raise UsageError(f"{taken[0]} exists. Choose another place or add --overwrite.")
     for number, path in enumerate(bar(paths, description="drawing heads", unit="head")):
-        head = draw_head((size, size, size * 3 // 4), np.random.default_rng([seed, number]))
-        affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
-        affine[:3, 3] = -np.array(head.shape) * voxel_mm / 2
-        image = nibabel.Nifti1Image(head, affine)
-        image.header.set_xyzt_units("mm")
-        with replacing(path) as temporary:
-            image.to_filename(temporary)
+        save_head(path, draw_head((size, size, size * 3 // 4), np.random.default_rng([seed, number])), voxel_mm)
     return paths
+
+
+def save_head(path: Path, head: NDArray[np.uint8], voxel_mm: float) -> None:
+    """Write a head as NIfTI, the origin in its middle."""
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    affine[:3, 3] = -np.array(head.shape) * voxel_mm / 2
+    image = nibabel.Nifti1Image(head, affine)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        image.to_filename(temporary)
 
 
 def _smooth(shape: tuple[int, int, int], width: float, rng: np.random.Generator) -> Field:

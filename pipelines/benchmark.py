@@ -1,0 +1,361 @@
+"""How fast this machine does the work, and how close to its limits that is: `mri-n2n benchmark`.
+
+All in one process, on synthetic images: warmed up, waiting for the device, repeated. The machine's limit is a large
+matrix product in the same process; what the network does is counted in floating-point operations.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mri_n2n import environment
+from mri_n2n.data.manifest import Manifest, StoredVolume
+from mri_n2n.data.phantom import draw_head, save_head
+from mri_n2n.data.slices import PreparedData
+from mri_n2n.errors import UsageError
+from mri_n2n.networks.spec import UNetSpec
+from mri_n2n.progress import say
+from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
+from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.run_directory import Journal
+from mri_n2n.runs import LOG_EVERY
+from mri_n2n.slice_training import batch_loader
+from mri_n2n.task import data_consistent
+from mri_n2n.training.schedules import RampedRate
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import network_output
+from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
+
+SLICES = 128  # stored, of which a fresh batch is taken in every step
+DEPTH = 150 / 256  # of the volume, to its side
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is measured: square slices of `size`, a U-Net of `width`, each time the median of `repeats`."""
+
+    size: int = 256
+    batch_size: int = 16
+    repeats: int = 5
+    width: int = 48
+    bf16: bool = False
+    compile: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or not 1 <= self.batch_size <= SLICES or self.repeats < 1:
+            raise UsageError(
+                f"expected a size from 32, a batch size of 1 to {SLICES} and at least one repetition, "
+                f"got {self.size}, {self.batch_size} and {self.repeats}."
+            )
+
+    def network(self) -> nn.Module:
+        """The network to time."""
+        torch.manual_seed(0)
+        network = UNetSpec(width=self.width).build().to(self.device)
+        if self.compile:
+            network.compile()
+        return network
+
+    def data(self, folder: Path) -> PreparedData:
+        """Random slices on disk, as `prepare` would leave them."""
+        path = folder / "slices.npy"
+        shape = (SLICES, 1, self.size, self.size)
+        np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+        volume = StoredVolume(list(range(SLICES)), 1.0)
+        manifest = Manifest("images", "", 8, (self.size, self.size), [volume])
+        return PreparedData(manifest, np.load(path, mmap_mode="c"))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: the median of the repetitions, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+def measured(parts: Sequence[str], work: Workload) -> dict[str, Any]:
+    """The `parts` that are asked for, as JSON."""
+    rates = matrix_rates(work.device)
+    rate = rates["bf16" if work.bf16 and "bf16" in rates else "fp32"]
+    result: dict[str, Any] = {
+        "environment": environment.description(work.device),
+        "size": work.size,
+        "batch_size": work.batch_size,
+        "precision": "bf16" if work.bf16 else "fp32",
+        "compile": work.compile,
+        "repeats": work.repeats,
+        "matrix_product_gflops": rates,
+    }
+    for part in parts:
+        say(f"measuring: {part}")
+        result[part] = PARTS[part](work, rate)
+    return result | {"startup_seconds": asdict(_startup(work.repeats)), "peak_memory_mb": _peak_memory(work.device)}
+
+
+def training(work: Workload, rate: float) -> dict[str, Any]:
+    """The trainer's own loop, and one step of it stage by stage (waiting for the device after each)."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, journal = work.data(Path(folder)), Journal(Path(folder) / "metrics.jsonl")
+        load = batch_loader(data, work.device, work.batch_size, seed=0)
+        network = work.network()
+        state, streams = TrainState(network, adam(network)), RandomStreams(0, work.device)
+        task = undersampling_task()
+        every = LOG_EVERY if work.device.type == "cuda" else 1
+        times = []
+
+        def record(step: int, losses: list[float]) -> None:
+            journal.write(step, {"loss": losses[-1], **environment.load(work.device)})
+            times.append(time.perf_counter())
+
+        plan = TrainingPlan(
+            task, load, (work.repeats + 1) * every, RampedRate(), streams, bf16=work.bf16, log_every=every
+        )
+        train(
+            state,
+            plan,
+            record=record,
+            evaluate=lambda _: None,
+            save=lambda: None,
+            poll=lambda _: Request.GO_ON,
+        )
+        step = spread([(later - earlier) / every for earlier, later in pairwise(times)])
+        laps: dict[str, list[float]] = {}
+        for repetition in range(work.repeats + 1):
+            clock = _Laps(work.device)
+            batch = load(repetition)
+            clock.lap("load")
+            pair = task.corruption(batch, streams.at("corruption", repetition))
+            clock.lap("corrupt")
+            with torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
+                output = network_output(network, pair)
+            clock.lap("forward")
+            leaf = output.detach().requires_grad_()
+            loss = task.loss(data_consistent(_Given(leaf), pair), pair, progress=0.0).mean()
+            torch.autograd.backward(loss)
+            clock.lap("replacement and loss")
+            state.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(output, leaf.grad)
+            clock.lap("backward")
+            state.optimiser.step()
+            clock.lap("optimise")
+            journal.write(repetition, {"loss": float(loss.detach()), **environment.load(work.device)})
+            clock.lap("log")
+            if repetition:  # the first warms up
+                for name, seconds in clock.seconds.items():
+                    laps.setdefault(name, []).append(seconds / (LOG_EVERY if name == "log" else 1))
+        image = pair.input[:1]
+    stages = {name: statistics.median(values) for name, values in laps.items()}
+    around = sum(seconds for name, seconds in stages.items() if name not in ("forward", "backward", "optimise"))
+    gflops = 3 * forward_flops(network, image) * work.batch_size / step.median / 1e9
+    return {
+        "seconds_per_step": asdict(step),
+        "slices_per_second": work.batch_size / step.median,
+        "gflops": gflops,
+        "share_of_matrix_product": gflops / rate,
+        "stages": stages,
+        "share_around_the_network": around / sum(stages.values()),
+    }
+
+
+def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
+    """The network alone on a batch; and a whole volume, from file to file, simulated undersampling included."""
+    network = work.network().eval()
+    image = torch.rand((work.batch_size, 1, work.size, work.size), device=work.device) - 0.5
+    operations = forward_flops(network, image[:1])
+    with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
+        alone = timed(lambda: network(image), work)
+    depth = max(1, round(DEPTH * work.size))
+    recipe = Recipe(undersampling_task(), Optimisation(1), UNetSpec(width=work.width))
+    reconstructor = Reconstructor(network, recipe, work.device, simulate=True, batch_size=work.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "head.nii.gz", Path(folder) / "reconstructed.nii.gz"
+        save_head(source, draw_head((work.size, work.size, depth), np.random.default_rng(0)), voxel_mm=1.0)
+        whole = timed(lambda: reconstruct_path(reconstructor, source, target, {}, overwrite=True), work)
+    gflops = operations * work.batch_size / alone.median / 1e9
+    return {
+        "network_seconds_per_batch": asdict(alone),
+        "network_slices_per_second": work.batch_size / alone.median,
+        "network_gflops": gflops,
+        "network_share_of_matrix_product": gflops / rate,
+        "volume": [work.size, work.size, depth],
+        "volume_seconds": asdict(whole),
+        "volume_to_matrix_product": whole.median / (operations * depth / rate / 1e9),
+    }
+
+
+def loading(work: Workload, rate: float) -> dict[str, Any]:
+    """Batches from the files of prepared data, as images on the device."""
+    del rate
+    with tempfile.TemporaryDirectory() as folder:
+        data = work.data(Path(folder))
+        load = batch_loader(data, work.device, work.batch_size, seed=0)
+        places = iter(range(10**9))
+        batch = timed(lambda: load(next(places)), work)
+    return {"seconds_per_batch": asdict(batch), "slices_per_second": work.batch_size / batch.median}
+
+
+def corruption(work: Workload, rate: float) -> dict[str, Any]:
+    """Training pairs: each slice moved, measured twice under independent masks, reconstructed naively."""
+    del rate
+    with tempfile.TemporaryDirectory() as folder:
+        batch = batch_loader(work.data(Path(folder)), work.device, work.batch_size, seed=0)(0)
+    draw, streams = undersampling_task().corruption, RandomStreams(0, work.device)
+    pair = timed(lambda: draw(batch, streams.at("corruption", 0)), work)
+    return {"seconds_per_batch": asdict(pair), "slices_per_second": work.batch_size / pair.median}
+
+
+PARTS: Mapping[str, Callable[[Workload, float], dict[str, Any]]] = {
+    "train": training,
+    "reconstruct": reconstruction,
+    "load": loading,
+    "corrupt": corruption,
+}
+
+
+def timed(function: Callable[[], Any], work: Workload) -> Timing:
+    """Time a call, after one that warms up."""
+    times = []
+    for _ in range(work.repeats + 1):
+        clock = _Laps(work.device)
+        function()
+        clock.lap("call")
+        times.append(clock.seconds["call"])
+    return spread(times[1:])
+
+
+def spread(times: list[float]) -> Timing:
+    """The median and the quartiles."""
+    low, middle, high = np.percentile(times, [25, 50, 75])
+    return Timing(float(middle), float(low), float(high))
+
+
+def matrix_rates(device: torch.device) -> dict[str, float]:
+    """GFLOP/s of a large matrix product: fp32 on a CPU; fp32, TF32 and bf16 on a GPU."""
+    size, repeats = (8192, 10) if device.type == "cuda" else (4096, 3)
+    work = Workload(repeats=repeats, device=device)
+    a, b = (torch.rand((size, size), device=device) for _ in range(2))
+
+    def rate(a: Tensor, b: Tensor) -> float:
+        return 2 * size**3 / timed(lambda: a @ b, work).median / 1e9
+
+    rates = {"fp32": rate(a, b)}
+    if device.type == "cuda":
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        rates["tf32"] = rate(a, b)
+        torch.set_float32_matmul_precision(before)
+        rates["bf16"] = rate(a.bfloat16(), b.bfloat16())
+    return rates
+
+
+def forward_flops(network: nn.Module, image: Tensor) -> int:
+    """Floating-point operations of a forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(image)
+    return int(counter.get_total_flops())
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result as Markdown."""
+    lines = ["| | |", "| --- | --- |"]
+    where = result["environment"]
+    lines.append(f"| on | {where['hardware']}, torch {where['torch']}, {result['precision']} |")
+    rates = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in result["matrix_product_gflops"].items())
+    lines.append(f"| matrix product | {rates} |")
+    if part := result.get("train"):
+        lines += [
+            f"| training | {part['slices_per_second']:.1f} slices/s, {_seconds(part['seconds_per_step'])} per step of "
+            f"{result['batch_size']} |",
+            f"| | {part['gflops']:,.0f} GFLOP/s, {part['share_of_matrix_product']:.0%} of the matrix product |",
+            *(f"| – {name} | {seconds * 1e3:.2f} ms |" for name, seconds in part["stages"].items()),
+            f"| all but the network | {part['share_around_the_network']:.1%} of the stages |",
+        ]
+    if part := result.get("reconstruct"):
+        lines += [
+            f"| inference | {part['network_slices_per_second']:.1f} slices/s, {part['network_gflops']:,.0f} GFLOP/s, "
+            f"{part['network_share_of_matrix_product']:.0%} of the matrix product |",
+            f"| volume {'×'.join(map(str, part['volume']))}, file to file | {_seconds(part['volume_seconds'])}, "
+            f"{part['volume_to_matrix_product']:.2f} times the network's operations at the matrix product's rate |",
+        ]
+    for name, label in (("load", "loading"), ("corrupt", "drawing pairs")):
+        if part := result.get(name):
+            lines.append(
+                f"| {label} | {part['slices_per_second']:,.0f} slices/s, {_seconds(part['seconds_per_batch'])} per "
+                "batch |"
+            )
+    lines.append(f"| `mri-n2n --help` | {_seconds(result['startup_seconds'])} |")
+    lines.append(f"| peak memory | {', '.join(f'{k} {v:,.0f} MB' for k, v in result['peak_memory_mb'].items())} |")
+    return "\n".join(lines)
+
+
+def _seconds(timing: Mapping[str, float]) -> str:
+    unit, scale = ("s", 1.0) if timing["median"] >= 1 else ("ms", 1e3)
+    low, middle, high = (f"{timing[name] * scale:.3g}" for name in ("low", "median", "high"))
+    return f"{middle} {unit} [{low}, {high}]"
+
+
+def _startup(repeats: int) -> Timing:
+    """How long the command line takes to say what it can do."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pipelines", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - began)
+    return spread(times)
+
+
+def _peak_memory(device: torch.device) -> dict[str, float]:
+    """The most that the process has held so far, in megabytes."""
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6}
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return peak
+
+
+class _Laps:
+    """A stopwatch that waits for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+        self._last = self._now()
+
+    def lap(self, name: str) -> None:
+        """What was done since the last lap is called `name`."""
+        now = self._now()
+        self.seconds[name], self._last = now - self._last, now
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+class _Given(nn.Module):
+    """A 'network' with a given output, to time what lies around it."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The given output."""
+        del image
+        return self.output

@@ -1,0 +1,49 @@
+"""The machine's speed. What is measured here is tiny: the numbers are only looked at for sense."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mri_n2n.errors import UsageError
+from mri_n2n.networks.spec import UNetSpec
+from pipelines.benchmark import Workload, forward_flops
+
+STAGES = ("load", "corrupt", "forward", "replacement and loss", "backward", "optimise", "log")
+
+
+def test_everything_is_measured(cli: Callable[..., object]) -> None:
+    answer = cli("benchmark", "--json", "--size", 40, "--batch-size", 2, "--repeats", 1, "--device", "cpu")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    training, reconstruction = result["train"], result["reconstruct"]
+    assert tuple(training["stages"]) == STAGES
+    assert min(training["stages"].values()) > 0
+    # A whole step is about its stages: what the loop adds is small, and the machine may be busy.
+    assert 0.2 < sum(training["stages"].values()) / training["seconds_per_step"]["median"] < 5
+    assert training["slices_per_second"] * training["seconds_per_step"]["median"] == pytest.approx(2)
+    assert reconstruction["volume"] == [40, 40, 23]
+    assert reconstruction["volume_seconds"]["median"] > reconstruction["network_seconds_per_batch"]["median"]
+    assert result["load"]["slices_per_second"] > 0
+    assert result["corrupt"]["slices_per_second"] > 0
+    assert result["matrix_product_gflops"]["fp32"] > 1
+    assert result["peak_memory_mb"]["process"] > 100
+
+
+def test_one_part_as_a_table(cli: Callable[..., object]) -> None:
+    answer = cli("benchmark", "corrupt", "--size", 40, "--batch-size", 2, "--repeats", 1, "--device", "cpu")
+    assert answer.code == 0, answer.err
+    assert "drawing pairs" in answer.out
+    assert "training" not in answer.out
+
+
+def test_the_papers_operations() -> None:
+    """METHOD §2: 22.46 GFLOP forward for a 256×256 image."""
+    assert forward_flops(UNetSpec().build(), torch.zeros(1, 1, 256, 256)) / 1e9 == pytest.approx(22.46, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 8}, {"batch_size": 0}, {"batch_size": 1000}, {"repeats": 0}])
+def test_impossible_work(wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="expected a size"):
+        Workload(**wrong)
