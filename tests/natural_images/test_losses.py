@@ -54,12 +54,16 @@ def test_annealed_l0_is_finite_where_prediction_and_target_agree(dtype: torch.dt
 
 
 def test_lost_pixels_of_the_target_do_not_count() -> None:
-    lost = torch.zeros((2, 1, 4, 4), dtype=torch.bool)
+    lost = torch.zeros((3, 1, 4, 4), dtype=torch.bool)
     lost[1, :, :2] = True
-    target = torch.zeros((2, 3, 4, 4))
-    prediction = torch.ones((2, 3, 4, 4), requires_grad=True)
+    lost[2] = True
+    target = torch.zeros((3, 3, 4, 4))
+    target[lost.expand_as(target)] = 100.0
+    prediction = torch.ones((3, 3, 4, 4), requires_grad=True)
     loss = MaskedSquaredError()(prediction, CorruptedPair(target, target, lost), progress=0.0)
-    assert loss.tolist() == [1.0, 0.5]
+    assert loss.tolist() == [1.0, 1.0, 0.0]
+    whole = MaskedSquaredError()(prediction[:1], CorruptedPair(target[:1], target[:1]), progress=0.0)
+    torch.testing.assert_close(whole, loss[:1])
     loss.sum().backward()
     assert prediction.grad is not None
     assert prediction.grad[1, :, :2].eq(0).all()
