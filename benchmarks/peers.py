@@ -12,7 +12,7 @@ numpy behind a DataLoader.
 import argparse
 import json
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import repeat
@@ -54,6 +54,23 @@ def measure(work: Workload) -> dict[str, Any]:
         "loops": loops(work),
         "feeds": feeds(work),
     }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result as Markdown: the networks, the loops, the feeds."""
+    head = ("network", "GFLOP forward", *("slices/s", "GFLOP/s", "of the matrix product") * 2)
+    lines = ["Training, then inference:", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for name, own in result["networks"].items():
+        rates = " | ".join(
+            f"{part['slices_per_second']:.2f} | {part['gflops']:.0f} | {part['share_of_matrix_product']:.0%}"
+            for part in (own["training"], own["inference"])
+        )
+        lines.append(f"| {name} | {own['forward_gflop_per_slice']:.1f} | {rates} |")
+    lines += ["", "| loop | ms per step of a small network |", "| --- | --- |"]
+    lines += [f"| {name} | {own['milliseconds_per_step']:.2f} |" for name, own in result["loops"].items()]
+    lines += ["", "| feed | pairs per second |", "| --- | --- |"]
+    lines += [f"| {name} | {own['slices_per_second']:.0f} |" for name, own in result["feeds"].items()]
+    return "\n".join(lines)
 
 
 def networks(work: Workload, rate: float) -> dict[str, Any]:
@@ -245,7 +262,7 @@ if __name__ == "__main__":
     bf16 = arguments.precision == "bf16"
     device = environment.chosen_device(arguments.device)
     work = Workload(arguments.size, arguments.batch_size, arguments.repeats, bf16=bf16, device=device)
-    text = json.dumps(measure(work), indent=2)
-    print(text)
+    result = measure(work)
+    print(table(result))
     if arguments.output:
-        arguments.output.write_text(text + "\n", encoding="utf-8")
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mri_n2n.data.cli import Overwrite, given, phantom_command, prepare
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import INTERRUPTED, UsageError
 
 app = typer.Typer(
     help="Train MRI reconstruction from undersampled, noisy scans only. Not for diagnostic use.",
@@ -20,9 +20,11 @@ app.command("phantom")(phantom_command)
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
+Gpus = Annotated[
+    int | None, typer.Option(help="Train on so many GPUs of this machine (with --device cpu: in so many processes).")
+]
 Targets = Literal["noisy", "clean"]
 LossName = Literal["paper", "ht"]
-INTERRUPTED = 130  # the shell's word for it: `train && evaluate` does not go on
 
 
 @app.command("train")
@@ -64,17 +66,23 @@ def train_command(
     save_seconds: Annotated[
         float, typer.Option(help="Seconds between checkpoints: the most a killed run loses.")
     ] = 60.0,
+    gpus: Gpus = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a network. The defaults are the published configuration (300 epochs, meant for a GPU)."""
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
+    from mri_n2n.launch import launched
     from mri_n2n.recipes import Optimisation, Recipe
     from mri_n2n.run_directory import find_run, new_run_path, open_run
     from mri_n2n.slice_training import create_slice_run, train_on_slices
     from mri_n2n.training.schedules import RampedRate
+    from mri_n2n.training.world import joined
 
     chosen = chosen_device(device)
+    if gpus is not None:
+        raise typer.Exit(launched(gpus, chosen, "--gpus"))
+    world, chosen = joined(chosen)
     if resume is not None:
         refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})
         run = open_run(find_run(resume))
@@ -90,13 +98,19 @@ def train_command(
         schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
         optimisation = Optimisation(count, batch_size, schedule, bf16=precision == "bf16", compile=compile)
         recipe = Recipe(task, optimisation, seed=seed)
-        name = run_name or _default_name(recipe, prepared.manifest.kind, targets, loss)
-        run = create_slice_run(new_run_path(name), recipe, data, prepared, chosen, overwrite=overwrite)
-    if train_on_slices(run, prepared, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
+        world.share(batch_size)  # before anything is made
+        path = new_run_path(run_name or _default_name(recipe, prepared.manifest.kind, targets, loss))
+        run = world.first(
+            lambda: create_slice_run(path, recipe, data, prepared, chosen, overwrite=overwrite), lambda: open_run(path)
+        )
+    begun = run.state_path.exists()
+    ended = train_on_slices(run, prepared, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    if ended and world.leads:
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
-    else:
-        typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {run.directory}")
+    if not ended:
+        if world.leads:
+            typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {run.directory}")
         raise typer.Exit(INTERRUPTED)
 
 

@@ -3,6 +3,8 @@
 import struct
 import zlib
 
+INTERRUPTED = 130  # the exit code of work that a signal stopped: `train && evaluate` does not go on
+
 
 class UsageError(Exception):
     """The request or its input is wrong: the command line prints one line and exits with code 2.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,12 +13,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from torch import Generator, Tensor, nn
+from tqdm import tqdm
 
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.manifest import StoredVolume
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import write_csv, write_json
+from mri_n2n.environment import slices_at_once
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import nmse, psnr, ssim
@@ -25,6 +28,7 @@ from mri_n2n.progress import bar
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import evaluation_generator
 from mri_n2n.training.task import TrainingPair, moved, network_output
+from mri_n2n.training.world import ALONE, World
 
 SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"
 REPEATED = "scored against the second noisy scan, whose noise every score contains; not for diagnostic use"
@@ -104,19 +108,28 @@ def evaluate(
     device: torch.device,
     *,
     places: Sequence[tuple[StoredVolume, int]] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> list[Score]:
-    """Score every method on every validation slice, or on `places` (a volume and a position among its slices)."""
+    """Score every method on every validation slice, or on `places` (a volume and a position among its slices).
+
+    The processes of `world` share the work, in the batches that one would have made, and all get the scores.
+    """
     corruption.check_data(data.manifest.kind, data.manifest.size)
     places = validation_places(data) if places is None else places
-    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    scores: list[Score] = []
-    for batch in batches if quiet else bar(batches, description="evaluating", unit="batch"):
+    size = batch_size or slices_at_once(device)
+    batches = [places[start : start + size] for start in range(0, len(places), size)]
+    progress: tqdm[None] = bar((), total=len(batches), description="evaluating", unit="batch", shown=not quiet)
+
+    def score(batch: Sequence[tuple[StoredVolume, int]]) -> list[Score]:
         pair = moved(pair_at(data, corruption, batch), device)
-        for name, method in methods.items():
-            scores += _scored(name, method(pair), pair.target[:, 0], batch)
-    return scores
+        results = [_scored(name, method(pair), pair.target[:, 0], batch) for name, method in methods.items()]
+        progress.update(1)
+        return list(chain.from_iterable(results))
+
+    with progress:
+        return list(chain.from_iterable(world.mapped(score, batches)))
 
 
 def validation_places(data: PreparedData, at_most: int | None = None) -> list[tuple[StoredVolume, int]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mri_n2n.data.volumes import Volume, named, read_volume, suffix, write_volume
 from mri_n2n.durable import check_writable, read_json, write_json
+from mri_n2n.environment import slices_at_once
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import bar, say
@@ -46,7 +47,7 @@ class Reconstructor:
     recipe: Recipe[Any]
     device: torch.device
     simulate: bool = False
-    batch_size: int = 16
+    batch_size: int | None = None
     white: float | None = None
 
     def __post_init__(self) -> None:
@@ -81,8 +82,9 @@ class Reconstructor:
         output = np.empty_like(volume.array)
         qualities = []
         depth = volume.array.shape[2]
-        for start in range(0, depth, self.batch_size):
-            chosen = range(start, min(start + self.batch_size, depth))
+        batch_size = self.batch_size or slices_at_once(self.device)
+        for start in range(0, depth, batch_size):
+            chosen = range(start, min(start + batch_size, depth))
             slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
             images = (slices - offset) / scale - 0.5
             result = self._slices(network, images, [f"{volume.sha256}/{place}" for place in chosen]).cpu()

@@ -23,6 +23,7 @@ from mri_n2n.training.checkpoint import load_state, save_state
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
 from mri_n2n.training.trainer import NonFiniteLoss, Request, TrainingPlan, TrainState, adam, train
+from mri_n2n.training.world import ALONE, World
 
 LOG_EVERY = 10
 EVALUATIONS = 10
@@ -51,27 +52,34 @@ def run_training(
     resume: bool = False,
     save_seconds: float = 60.0,
     track: bool = True,
+    world: World = ALONE,
 ) -> bool:
     """Train `run` to its end, or until SIGINT or SIGTERM; return whether it ended.
 
     `load` gives the batch of a step, on the device; `monitor` makes the one who watches over a network.
 
+    The processes of `world` train together, each on its share of every batch; the first of them writes and talks.
+
     Writes metrics.jsonl, examples/, training-state.pt (at least every `save_seconds`, so that a killed run loses no
     more) and the network. With `resume` it goes on from the training state, with the bits that an uninterrupted run
-    would have had on the same CPU.
+    would have had on the same CPU. In a world of another size it sees the same images in the same order, under other
+    random numbers.
     """
     recipe, optimisation = run.recipe, run.recipe.optimisation
+    track = track and world.leads
     torch.manual_seed(recipe.seed)
     network = recipe.network.build().to(device)
-    state = TrainState(network, adam(network))
+    state = TrainState(network, adam(network), world=world)
     journal = Journal(run.directory / METRICS)
     known = load_state(run.state_path, state, device)["metric_bytes"] if resume else 0
     if state.step >= optimisation.steps:
-        say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
+        if world.leads:
+            say(f"{run.directory} has all of its {optimisation.steps} steps: nothing to do.")
         if track:
             _tell(run, Mirror(run.directory, run.parameters(), run.name, known), "FINISHED")
         return True
-    journal.cut(known)
+    if world.leads:
+        journal.cut(known)
     if optimisation.compile:
         network.compile()
     plan = TrainingPlan(
@@ -116,16 +124,20 @@ def _train(
     stop: threading.Event,
     save_seconds: float,
 ) -> bool:
-    device, batch_size = plan.streams.device, run.recipe.optimisation.batch_size
+    device, batch_size, world = plan.streams.device, run.recipe.optimisation.batch_size, state.world
     saved = recorded = time.monotonic()
     first = state.step
     began = assessing = 0.0
-    progress: tqdm[None] = bar((), total=plan.steps, initial=first, description="training", unit="step")
+    progress: tqdm[None] = bar(
+        (), total=plan.steps, initial=first, description="training", unit="step", shown=world.leads
+    )
 
     def record(step: int, losses: list[float]) -> None:
         nonlocal recorded
         now = time.monotonic()
         seconds, recorded = now - recorded, now
+        if not world.leads:
+            return
         loss, speed = sum(losses) / len(losses), len(losses) * batch_size / seconds
         journal.write(step, {"loss": loss, "images_per_second": speed, "seconds": seconds, **environment.load(device)})
         progress.set_postfix_str(f"loss {loss:.5f}, PSNR {monitor.latest}, {speed:.1f} images/s")
@@ -134,16 +146,20 @@ def _train(
         nonlocal recorded, assessing
         began_assessing = time.monotonic()
         draw = (step // plan.evaluate_every) % (EVALUATIONS // 2) == 0 or step == plan.steps
-        journal.write(step, monitor.assess(step, draw=draw))
+        metrics = monitor.assess(step, draw=draw)
+        if world.leads:
+            journal.write(step, metrics)
         assessing = time.monotonic() - began_assessing
         recorded += assessing  # speed is training's alone
 
     def save() -> None:
         nonlocal saved
+        saved = time.monotonic()
+        if not world.leads:
+            return
         save_network(run.network_path, state.network, run.recipe.network, recipe=described(run.recipe), step=state.step)
         size = journal.sync()
         save_state(run.state_path, state, metric_bytes=size)  # last: it counts on the others
-        saved = time.monotonic()
         if tracker:
             tracker.update(size)
 
@@ -154,10 +170,15 @@ def _train(
             began = _now(device)  # the first step warms up
         elif step == first + FORECAST_STEPS + 1:
             each = (_now(device) - began) / FORECAST_STEPS + assessing / plan.evaluate_every
-            _forecast(each, plan.steps - step, device, run.recipe.optimisation)
-        if stop.is_set():
-            return Request.STOP
-        return Request.SAVE if time.monotonic() - saved >= save_seconds else Request.GO_ON
+            if world.leads:
+                _forecast(each, plan.steps - step, device, run.recipe.optimisation)
+        overdue = time.monotonic() - saved >= save_seconds
+        wanted = Request.STOP if stop.is_set() else Request.SAVE if overdue else Request.GO_ON
+        if world.size == 1:
+            return wanted
+        if step % plan.log_every and step < plan.steps:
+            return Request.GO_ON  # to agree is to wait for each other
+        return Request(world.most(wanted.value))
 
     with progress:
         return train(state, plan, record=record, evaluate=assess, save=save, poll=poll)

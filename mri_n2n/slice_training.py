@@ -15,6 +15,7 @@ from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.batches import batch_rows
 from mri_n2n.training.task import Batch
+from mri_n2n.training.world import ALONE, World
 
 MONITORED = 32  # validation slices scored while training; `evaluate` scores all
 
@@ -50,54 +51,65 @@ def train_on_slices(
     resume: bool = False,
     save_seconds: float = 60.0,
     track: bool = True,
+    world: World = ALONE,
 ) -> bool:
     """Train `run` on the slices it was begun with; see `run_training`."""
     run.check_data(data.manifest.fingerprint)
-    load = batch_loader(data, device, run.recipe.optimisation.batch_size, run.recipe.seed)
+    load = batch_loader(data, device, run.recipe.optimisation.batch_size, run.recipe.seed, world)
 
     def monitor(network: nn.Module) -> SliceMonitor:
-        return SliceMonitor(run, data, network, device)
+        return SliceMonitor(run, data, network, device, world)
 
-    return run_training(run, load, monitor, device, resume=resume, save_seconds=save_seconds, track=track)
+    return run_training(run, load, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world)
 
 
 class SliceMonitor:
     """Scores some validation slices while training, and draws a few of them: always the same ones."""
 
-    def __init__(self, run: Run, data: PreparedData, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, run: Run, data: PreparedData, network: nn.Module, device: torch.device, world: World = ALONE
+    ) -> None:
         self.run = run
         self.latest = "not measured"
         self._methods = methods_for(run.recipe, network)
         self._data = data
         self._places = validation_places(data, MONITORED)
-        self._device = device
+        self._device, self._world = device, world
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
         """Mean PSNR of every method."""
         scores = evaluate(
-            self._data, evaluable(self.run.recipe), self._methods, self._device, places=self._places, quiet=True
+            self._data,
+            evaluable(self.run.recipe),
+            self._methods,
+            self._device,
+            places=self._places,
+            quiet=True,
+            world=self._world,
         )
         means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
         self.latest = f"{list(means.values())[-1]:.2f} dB"
-        if draw:
+        if draw and self._world.leads:
             path = self.run.examples_path(step)
             draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
         return {f"validation/psnr/{method}": value for method, value in means.items()}
 
 
-def batch_loader(data: PreparedData, device: torch.device, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    """A function from step to batch.
+def batch_loader(
+    data: PreparedData, device: torch.device, batch_size: int, seed: int, world: World = ALONE
+) -> Callable[[int], Batch]:
+    """A function from step to batch: of the batch, this process's share.
 
     On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else rows are
     read from disk.
     """
-    rows = torch.tensor(data.rows("train"))
+    rows, share = torch.tensor(data.rows("train")), world.share(batch_size)
     stored = None
     if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
         stored = data.resident("train").to(device)
 
     def load(step: int) -> Batch:
-        chosen = batch_rows(step, batch_size, len(rows), seed)
+        chosen = batch_rows(step, batch_size, len(rows), seed)[share]
         if stored is not None:
             images = as_images(stored[chosen.to(device)], data.manifest.bits)
         else:

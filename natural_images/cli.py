@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli import INTERRUPTED, Device, Targets, refuse_with_resume
+from mri_n2n.cli import Device, Gpus, Targets, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from mri_n2n.training.task import Task
@@ -63,19 +63,25 @@ def train_command(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
     save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    gpus: Gpus = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a denoiser. On a CPU, --crop 128 --batch-size 2 --learning-rate 3e-4 --steps 4000 --precision bf16."""
     from mri_n2n.environment import chosen_device
+    from mri_n2n.launch import launched
     from mri_n2n.networks.spec import RED30Spec, UNetSpec
     from mri_n2n.recipes import Optimisation, Recipe
     from mri_n2n.run_directory import find_run, new_run_path, open_run
     from mri_n2n.training.schedules import RampedRate
+    from mri_n2n.training.world import joined
     from natural_images.crops import Crops
     from natural_images.recipes import PHOTOGRAPHS, exposures_task, noise_model, noise_task
     from natural_images.training import create_photograph_run, indexed, train_on_photographs
 
     chosen = chosen_device(device)
+    if gpus is not None:
+        raise typer.Exit(launched(gpus, chosen, "--gpus"))
+    world, chosen = joined(chosen)
     if resume is not None:
         refuse_with_resume(context, {"resume", "device", "save_seconds"})
         run = open_run(find_run(resume), PHOTOGRAPHS)
@@ -101,17 +107,24 @@ def train_command(
         schedule = RampedRate(peak=learning_rate, ramp_up=0.0, ramp_down=ramp_down, last_momentum=0.9)
         optimisation = Optimisation(steps, batch_size, schedule, bf16=precision == "bf16", compile=compile)
         recipe = Recipe(task, optimisation, spec, seed, Crops(crop, 3 if channels == 3 else 1))
+        world.share(batch_size)  # before anything is made
         path = new_run_path(run_name or f"photos-{kind}-{network}-{steps}steps-seed{seed}")
         paths = [folder] if folder is not None else list(pairs or ())
         scenes = indexed(paths)
-        run = create_photograph_run(path, recipe, paths, scenes, chosen, overwrite=overwrite)
-    if train_on_photographs(run, scenes, chosen, resume=run.state_path.exists(), save_seconds=save_seconds):
+        run = world.first(
+            lambda: create_photograph_run(path, recipe, paths, scenes, chosen, overwrite=overwrite),
+            lambda: open_run(path, PHOTOGRAPHS),
+        )
+    begun = run.state_path.exists()
+    ended = train_on_photographs(run, scenes, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    if ended and world.leads:
         if run.data.get("left_out_images"):
             typer.echo(f"{run.data['left_out_images']} images or pairs were left out (the first are named above).")
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
         typer.echo(f"Next: mri-n2n photos denoise {run.directory} INPUT OUTPUT")
-    else:
-        typer.echo(f"Stopped and saved. Go on with: mri-n2n photos train --resume {run.directory}")
+    if not ended:
+        if world.leads:
+            typer.echo(f"Stopped and saved. Go on with: mri-n2n photos train --resume {run.directory}")
         raise typer.Exit(INTERRUPTED)
 
 

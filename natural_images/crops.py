@@ -17,6 +17,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.training.batches import batch_rows
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
+from mri_n2n.training.world import ALONE, World
 from natural_images.datasets import Channels, Pixels, Scenes, as_images
 
 CACHE_BYTES = 2 * 2**30
@@ -67,11 +68,13 @@ class CropLoader:
         device: torch.device,
         *,
         cache_bytes: int = CACHE_BYTES,
+        world: World = ALONE,
     ) -> None:
         self._cached = _Cache(scenes.read, cache_bytes)
         self._rows = torch.tensor(rows)
         self._crops, self._batch_size, self._device = crops, batch_size, device
         self._seed, self._streams = seed, RandomStreams(seed)
+        self._share = range(batch_size)[world.share(batch_size)]
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="crops")
         self._coming: dict[int, tuple[Tensor, list[Future[Tensor]]]] = {}
 
@@ -95,9 +98,11 @@ class CropLoader:
         return Batch(images.to(self._device, non_blocking=True), rows)
 
     def _begun(self, step: int) -> tuple[Tensor, list[Future[Tensor]]]:
-        rows = self._rows[batch_rows(step, self._batch_size, len(self._rows), self._seed)]
+        chosen = batch_rows(step, self._batch_size, len(self._rows), self._seed)
+        rows = self._rows[chosen[list(self._share)]]
         first = step * self._batch_size
-        return rows, [self._pool.submit(self._crop, int(row), first + place) for place, row in enumerate(rows)]
+        places = zip(rows.tolist(), self._share, strict=True)
+        return rows, [self._pool.submit(self._crop, row, first + place) for row, place in places]
 
     def _crop(self, row: int, place: int) -> Tensor:
         return random_crop(self._cached(row), self._crops, self._streams.at("crop", place))

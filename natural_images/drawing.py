@@ -39,7 +39,7 @@ def draw_strips(path: Path, rows: Sequence[tuple[str, Mapping[str, Image]]], *, 
             axes.set_title((f"{title}\n{name}" if place == 0 and title else name) + quality, fontsize=8)
     figure.supxlabel(label, fontsize=7)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, bbox_inches="tight", pad_inches=0.06)
 
 
 def middle(image: Float[Tensor, "*s h w"]) -> Float[Tensor, "*s h2 w2"]:

@@ -14,6 +14,7 @@ from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.task import TrainingPair
+from mri_n2n.training.world import ALONE, World
 from natural_images.crops import CropLoader, Crops
 from natural_images.datasets import Channels, ImageScenes, Scenes, as_images, index_folder, index_pairs, split
 from natural_images.drawing import draw_strips, middle
@@ -60,13 +61,22 @@ def train_on_photographs(
     resume: bool = False,
     save_seconds: float = 60.0,
     track: bool = True,
+    world: World = ALONE,
 ) -> bool:
     """Train `run` on the scenes it was begun with, one in twenty held out; see `run_training`."""
     training, held_out = split(len(scenes))
     channels = crops_of(run.recipe).channels
     validation = validation_pairs(scenes, held_out, channels, noise_to_test(run.recipe))
     return train_on_crops(
-        run, scenes, training, validation, device, resume=resume, save_seconds=save_seconds, track=track
+        run,
+        scenes,
+        training,
+        validation,
+        device,
+        resume=resume,
+        save_seconds=save_seconds,
+        track=track,
+        world=world,
     )
 
 
@@ -80,17 +90,22 @@ def train_on_crops(
     resume: bool = False,
     save_seconds: float = 60.0,
     track: bool = True,
+    world: World = ALONE,
 ) -> bool:
     """Train `run` on crops of some scenes, watched over by pairs of one image each."""
     run.check_data(scenes.fingerprint)
     recipe = run.recipe
-    loader = CropLoader(scenes, rows, crops_of(recipe), recipe.optimisation.batch_size, recipe.seed, device)
+    loader = CropLoader(
+        scenes, rows, crops_of(recipe), recipe.optimisation.batch_size, recipe.seed, device, world=world
+    )
 
     def monitor(network: nn.Module) -> PhotographMonitor:
-        return PhotographMonitor(run, validation, network, device)
+        return PhotographMonitor(run, validation, network, device, world)
 
     with loader:
-        return run_training(run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track)
+        return run_training(
+            run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world
+        )
 
 
 def crops_of(recipe: Recipe[Any]) -> Crops:
@@ -124,20 +139,28 @@ def noise_to_test(recipe: Recipe[Any], level: float | None = None) -> NoiseModel
 class PhotographMonitor:
     """Scores the held-out images while training, and draws a few of them: always the same ones."""
 
-    def __init__(self, run: Run, validation: Sequence[TrainingPair], network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        validation: Sequence[TrainingPair],
+        network: nn.Module,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
         self.latest = "not measured"
         self._run, self._validation, self._network, self._device = run, validation, network, device
+        self._world = world
         self._naive = _mean([quality_of(pair.input[0], pair.target[0]) for pair in validation])
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
         """Mean PSNR of the inputs and of the network."""
-        results: list[Float[Tensor, "c h w"]] = [
-            restored(self._network, pair.input[0], self._device) for pair in self._validation
-        ]
+        results: list[Float[Tensor, "c h w"]] = self._world.mapped(
+            lambda pair: restored(self._network, pair.input[0], self._device), self._validation
+        )
         qualities = [quality_of(result, pair.target[0]) for result, pair in zip(results, self._validation, strict=True)]
         mean = _mean(qualities)
         self.latest = f"{mean:.2f} dB"
-        if draw:
+        if draw and self._world.leads:
             rows = [
                 ("", {"input": pair.input[0], "network": result, "reference": pair.target[0]})
                 for pair, result in list(zip(self._validation, results, strict=True))[:DRAWN]

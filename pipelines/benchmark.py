@@ -39,7 +39,6 @@ from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import network_output
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
 
-SLICES = 128  # stored, of which a fresh batch is taken in every step
 DEPTH = 150 / 256  # of the volume, to its side
 
 
@@ -53,12 +52,13 @@ class Workload:
     width: int = 48
     bf16: bool = False
     compile: bool = False
+    slices: int = 128  # stored, of which a batch is taken in every step
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        if self.size < 32 or not 1 <= self.batch_size <= SLICES or self.repeats < 1:
+        if self.size < 32 or not 1 <= self.batch_size <= self.slices or self.repeats < 1:
             raise UsageError(
-                f"expected a size from 32, a batch size of 1 to {SLICES} and at least one repetition, "
+                f"expected a size from 32, a batch size of 1 to {self.slices} and at least one repetition, "
                 f"got {self.size}, {self.batch_size} and {self.repeats}."
             )
 
@@ -73,9 +73,9 @@ class Workload:
     def data(self, folder: Path) -> PreparedData:
         """Random slices on disk, as `prepare` would leave them."""
         path = folder / "slices.npy"
-        shape = (SLICES, 1, self.size, self.size)
+        shape = (self.slices, 1, self.size, self.size)
         np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
-        volume = StoredVolume(list(range(SLICES)), 1.0)
+        volume = StoredVolume(list(range(self.slices)), 1.0)
         manifest = Manifest("images", "", 8, (self.size, self.size), [volume])
         return PreparedData(manifest, np.load(path, mmap_mode="c"))
 
@@ -105,7 +105,7 @@ def measured(parts: Sequence[str], work: Workload) -> dict[str, Any]:
     for part in parts:
         say(f"measuring: {part}")
         result[part] = PARTS[part](work, rate)
-    return result | {"startup_seconds": asdict(_startup(work.repeats)), "peak_memory_mb": _peak_memory(work.device)}
+    return result | {"startup_seconds": asdict(_startup(work.repeats)), "peak_memory_mb": peak_memory(work.device)}
 
 
 def training(work: Workload, rate: float) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
         alone = timed(lambda: network(image), work)
     depth = max(1, round(DEPTH * work.size))
     recipe = Recipe(undersampling_task(), Optimisation(1), UNetSpec(width=work.width))
-    reconstructor = Reconstructor(network, recipe, work.device, simulate=True, batch_size=work.batch_size)
+    reconstructor = Reconstructor(network, recipe, work.device, simulate=True)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "head.nii.gz", Path(folder) / "reconstructed.nii.gz"
         save_head(source, draw_head((work.size, work.size, depth), np.random.default_rng(0)), voxel_mm=1.0)
@@ -273,7 +273,7 @@ def forward_flops(network: nn.Module, image: Tensor) -> int:
 
 def table(result: Mapping[str, Any]) -> str:
     """The result as Markdown."""
-    lines = ["| | |", "| --- | --- |"]
+    lines = ["| what | measured |", "| --- | --- |"]
     where = result["environment"]
     lines.append(f"| on | {where['hardware']}, torch {where['torch']}, {result['precision']} |")
     rates = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in result["matrix_product_gflops"].items())
@@ -283,7 +283,7 @@ def table(result: Mapping[str, Any]) -> str:
             f"| training | {part['slices_per_second']:.1f} slices/s, {_seconds(part['seconds_per_step'])} per step of "
             f"{result['batch_size']} |",
             f"| | {part['gflops']:,.0f} GFLOP/s, {part['share_of_matrix_product']:.0%} of the matrix product |",
-            *(f"| – {name} | {seconds * 1e3:.2f} ms |" for name, seconds in part["stages"].items()),
+            *(f"| – {name} | {seconds * 1e3:,.2f} ms |" for name, seconds in part["stages"].items()),
             f"| all but the network | {part['share_around_the_network']:.1%} of the stages |",
         ]
     if part := result.get("reconstruct"):
@@ -320,7 +320,7 @@ def _startup(repeats: int) -> Timing:
     return spread(times)
 
 
-def _peak_memory(device: torch.device) -> dict[str, float]:
+def peak_memory(device: torch.device) -> dict[str, float]:
     """The most that the process has held so far, in megabytes."""
     kilobyte = 1 if sys.platform == "darwin" else 1024
     peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6}

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mri_n2n.cli import INTERRUPTED, Device, app
-from mri_n2n.errors import UsageError
+from mri_n2n.cli import Device, app
+from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import photos
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)

@@ -50,7 +50,7 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         multiple = 2**LEVELS
         padded = pad(image, (0, -width % multiple, 0, -height % multiple), value=self.padding)
-        x = padded.contiguous(memory_format=torch.channels_last)
+        x = _channels_last(padded)
         skips = [x]
         x = _activate(self.first(x))
         for level, layer in enumerate(self.down):
@@ -63,6 +63,16 @@ class UNet(nn.Module):
             x = _activate(layer_b(_activate(layer_a(x))))
         output: Tensor = self.last(x)
         return output[..., :height, :width]
+
+
+def _channels_last(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The image with its channels side by side in memory.
+
+    With one channel any order is that: only its strides tell torch which is meant, and what to make of sums with it.
+    """
+    if image.shape[1] > 1:
+        return image.contiguous(memory_format=torch.channels_last)
+    return image.contiguous().squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
 
 
 def _activate(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, PairT, Task
+from mri_n2n.training.world import ALONE, World
 
 
 class NonFiniteLoss(UsageError):
@@ -27,19 +28,23 @@ class NonFiniteLoss(UsageError):
 class TrainState:
     """All that changes while training.
 
-    `pending` holds the losses since the last record, on the device, one scalar per step.
+    `pending` holds the losses since the last record, on the device, one scalar per step. `world`: who trains it.
     """
 
     network: nn.Module
     optimiser: torch.optim.Adam
     step: int = 0
     pending: list[Tensor] = field(default_factory=list)
+    world: World = ALONE
+
+    def __post_init__(self) -> None:
+        self.trained = self.world.parallel(self.network)  # the same weights
 
     def drain(self) -> list[float]:
         """Bring the pending losses to the host (the one synchronisation) and check them."""
         if not self.pending:
             return []
-        losses: list[float] = torch.stack(self.pending).tolist()
+        losses: list[float] = self.world.mean(torch.stack(self.pending)).tolist()
         for step, loss in enumerate(losses, start=self.step - len(losses)):
             if not math.isfinite(loss):
                 raise NonFiniteLoss(step, "the loss")
@@ -74,9 +79,9 @@ class TrainingPlan(Generic[PairT]):
 class Request(Enum):
     """What the caller wants after a step."""
 
-    GO_ON = "go on"
-    SAVE = "save"
-    STOP = "save and stop"
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2  # and save
 
 
 def train(
@@ -120,9 +125,9 @@ def _step(state: TrainState, plan: TrainingPlan[PairT]) -> None:
         group["lr"] = plan.schedule.rate(progress)
         group["betas"] = (plan.schedule.momentum(progress), group["betas"][1])
     batch = plan.load(state.step)
-    pair = plan.task.corruption(batch, plan.streams.at("corruption", state.step))
+    pair = plan.task.corruption(batch, plan.streams.at(state.world.stream("corruption"), state.step))
     with torch.autocast(plan.streams.device.type, torch.bfloat16, enabled=plan.bf16):
-        prediction = plan.task.predict(state.network, pair)
+        prediction = plan.task.predict(state.trained, pair)
     if prediction.shape != pair.target.shape:
         raise ValueError(f"prediction {tuple(prediction.shape)} and target {tuple(pair.target.shape)} differ in shape")
     losses = plan.task.loss(prediction, pair, progress=progress)

@@ -1,0 +1,101 @@
+"""Several processes that train one network: who is who, what they share out, what they agree on."""
+
+import atexit
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from mri_n2n.errors import UsageError
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together, as one of them sees it: alone, unless `torchrun` started several.
+
+    All of them call the same methods in the same order: most wait for the others.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes, draws and talks."""
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> slice:
+        """This process's part of every batch. The parts are equal: only so is the mean of their means the whole's."""
+        if batch_size % self.size:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be shared equally by {self.size} processes. Choose a --batch-size "
+                f"that is a multiple of {self.size}."
+            )
+        part = batch_size // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def stream(self, name: str) -> str:
+        """The random stream that is this process's own: its part of a batch is corrupted unlike the others'."""
+        return name if self.leads else f"{name}/{self.rank}"
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network as it is to be called while training: its gradients are the means over all processes."""
+        return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, element by element."""
+        if self.size > 1:
+            values = values.clone()
+            distributed.all_reduce(values)
+            values /= self.size
+        return values
+
+    def most(self, value: int) -> int:
+        """The largest of all processes' values: what one of them asks for, all do."""
+        if self.size == 1:
+            return value
+        held = torch.tensor(value)
+        distributed.all_reduce(held, distributed.ReduceOp.MAX)
+        return int(held)
+
+    def mapped(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """`function` of every item, in order; each process computes a part, all have the result."""
+        own = [function(item) for item in items[self.rank :: self.size]]
+        if self.size == 1:
+            return own
+        gathered: list[Any] = [None] * self.size
+        distributed.all_gather_object(gathered, own)
+        return list(chain.from_iterable(zip_longest(*gathered)))[: len(items)]
+
+    def first(self, make: Callable[[], T], find: Callable[[], T]) -> T:
+        """What one process makes, and the others find once it is made."""
+        made = make() if self.leads else None
+        if self.size > 1:
+            distributed.barrier()
+        return find() if made is None else made
+
+
+ALONE = World()
+
+
+def joined(device: torch.device) -> tuple[World, torch.device]:
+    """The world that `torchrun` started this process in, if it did, and the device that is this process's."""
+    if not distributed.is_torchelastic_launched():
+        return ALONE, device
+    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise UsageError(f"process {local} of this machine has no GPU: torch sees {torch.cuda.device_count()}.")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    atexit.register(distributed.destroy_process_group)
+    return world, device

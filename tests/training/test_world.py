@@ -1,0 +1,174 @@
+"""Several processes that train one network. Two of them here, over gloo, on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mri_n2n.errors import INTERRUPTED, UsageError
+from mri_n2n.launch import _without
+from mri_n2n.networks.unet import UNet
+from mri_n2n.recipes import MRI
+from mri_n2n.run_directory import Run, open_run
+from mri_n2n.training.losses import SquaredError
+from mri_n2n.training.schedules import RampedRate
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import Batch, Task, TrainingPair
+from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
+from mri_n2n.training.world import ALONE, World, joined
+
+CPU = torch.device("cpu")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
+
+
+def test_shares_make_up_the_batch() -> None:
+    shares = [list(range(6))[World(rank, 3).share(6)] for rank in range(3)]
+    assert shares == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(UsageError, match="multiple of 4"):
+        World(0, 4).share(6)
+
+
+def test_every_process_has_its_own_stream() -> None:
+    names = {World(rank, 3).stream("corruption") for rank in range(3)}
+    assert len(names) == 3
+    assert ALONE.stream("corruption") in names  # the first goes on as if alone
+
+
+def test_alone_nothing_changes() -> None:
+    network, values = UNet(width=6), torch.tensor([1.0, 2.0])
+    assert ALONE.parallel(network) is network
+    assert ALONE.mean(values) is values
+    assert ALONE.most(2) == 2
+    assert ALONE.mapped(str, [1, 2, 3]) == ["1", "2", "3"]
+    assert ALONE.first(lambda: "made", lambda: "found") == "made"
+    assert joined(CPU) == (ALONE, CPU)
+
+
+@pytest.mark.parametrize("given", [["--gpus", "2"], ["--gpus=2"]])
+def test_the_option_is_not_passed_on(given: list[str]) -> None:
+    assert _without("--gpus", ["mri-n2n", "train", *given, "data"]) == ["mri-n2n", "train", "data"]
+
+
+def trained(world: World) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The weights and losses of a few steps, on pairs that depend on nothing but the images."""
+    images = torch.rand((8, 1, 32, 32), generator=torch.Generator().manual_seed(0)) - 0.5
+    share = world.share(8)
+
+    def load(step: int) -> Batch:
+        return Batch(images.roll(step, 0)[share, None], torch.arange(8)[share])
+
+    def corruption(batch: Batch, generator: torch.Generator) -> TrainingPair:
+        return TrainingPair(batch.images[:, 0], -batch.images[:, 0])
+
+    torch.manual_seed(world.rank)  # other weights in every process, until they train together
+    network = UNet(width=6)
+    losses: list[float] = []
+    plan = TrainingPlan(Task(corruption, SquaredError()), load, 5, RampedRate(), RandomStreams(0), log_every=2)
+    train(
+        TrainState(network, adam(network), world=world),
+        plan,
+        record=lambda step, latest: losses.extend(latest),
+        evaluate=lambda step: None,
+        save=lambda: None,
+        poll=lambda step: Request.GO_ON,
+    )
+    return network.state_dict(), losses
+
+
+def in_two_processes(place: Path) -> None:
+    """What each of the two processes of the test below does."""
+    world, device = joined(CPU)
+    assert (world.size, device) == (2, CPU)
+    assert world.mapped(lambda item: 10 * item, range(5)) == [0, 10, 20, 30, 40]
+    assert world.most(world.rank) == 1
+    assert world.mean(torch.tensor([float(world.rank), 4.0])).tolist() == [0.5, 4.0]
+    assert world.first(lambda: "made", lambda: "found") == ("made" if world.leads else "found")
+    weights, losses = trained(world)
+    if world.leads:
+        torch.save({"weights": weights, "losses": losses}, place)
+
+
+def launch(*command: object) -> subprocess.CompletedProcess[str]:
+    arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, command)]
+    return subprocess.run([sys.executable, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
+    """The same global batches: gradients, and so weights and losses, agree to float precision."""
+    ended = launch(__file__, tmp_path / "two.pt")
+    assert ended.returncode == 0, ended.stderr
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    weights, losses = trained(ALONE)
+    torch.testing.assert_close(two["losses"], losses, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(two["weights"], weights, rtol=1e-3, atol=1e-4)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "pipelines", "train", *map(str, arguments), "--device", "cpu"]
+
+
+def checked(run: Path) -> Run:
+    """The run, after a look at its record: every step once."""
+    opened = open_run(run, MRI)
+    steps = [step for step, _ in opened.metric("loss")]
+    assert steps == sorted(set(steps))
+    return opened
+
+
+def test_the_command_in_two_processes(prepared: Path, tmp_path: Path) -> None:
+    options = ["--steps", 12, "--batch-size", 4, "--run-name"]
+    both = subprocess.run(
+        command(prepared, *options, "two", "--gpus", 2), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count("Done:") == 1
+    one = subprocess.run(command(prepared, *options, "one"), cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+    assert one.returncode == 0
+    two, alone = checked(tmp_path / "runs/two"), checked(tmp_path / "runs/one")
+    assert two.progress()[0] == 12
+    name = "validation/psnr/zero-filled"
+    assert dict(two.metric(name)) == dict(alone.metric(name))  # shared out, gathered, nothing lost
+    first, last = two.metric("loss")[0], two.metric("loss")[-1]
+    assert last[1] < first[1]
+
+
+def test_stopped_in_two_processes_and_gone_on_with_in_one(prepared: Path, tmp_path: Path) -> None:
+    asked = command(prepared, "--steps", 400, "--batch-size", 4, "--run-name", "r", "--gpus", 2, "--save-seconds", 0.1)
+    process = subprocess.Popen(asked, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    state = tmp_path / "runs/r/training-state.pt"
+    for _ in range(600):
+        if state.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == INTERRUPTED, output
+    run = checked(tmp_path / "runs/r")
+    done = run.progress()[0]
+    assert 0 < done < 400
+    resumed = subprocess.Popen(command("--resume", "runs/r"), cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if run.metric("loss")[-1][0] > done or resumed.poll() is not None:
+            break
+        time.sleep(0.1)
+    resumed.send_signal(signal.SIGTERM)
+    assert resumed.wait(timeout=60) == INTERRUPTED
+    assert checked(tmp_path / "runs/r").progress()[0] > done
+
+
+def test_a_batch_that_cannot_be_shared(prepared: Path, tmp_path: Path) -> None:
+    asked = command(prepared, "--steps", 2, "--batch-size", 3, "--gpus", 2)
+    ended = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert "multiple of 2" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+if __name__ == "__main__":
+    in_two_processes(Path(sys.argv[1]))
