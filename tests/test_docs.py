@@ -1,5 +1,6 @@
 """What the documentation says is tried."""
 
+import json
 import re
 import subprocess
 import sys
@@ -26,6 +27,16 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if not target.startswith(("http:", "https:")):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
+    from benchmarks import peers
+    from pipelines import benchmark
+
+    folder = ROOT / "docs/results"
+    page = (folder / "performance.md").read_text()
+    for name, table in {"performance-cpu.json": benchmark.table, "peers-cpu.json": peers.table}.items():
+        assert table(json.loads((folder / name).read_text())) in page, name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/training.md", "docs/photos.md"])
