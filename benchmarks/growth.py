@@ -18,8 +18,9 @@ import numpy as np
 
 from mri_n2n import environment
 from mri_n2n.progress import bar
-from pipelines.benchmark import PARTS, Workload, peak_memory
+from pipelines.benchmark import PARTS, Workload
 from pipelines.figures import Curve, Panel, draw_curves
+from pipelines.stopwatch import peak_memory
 
 BATCHES = tuple({"size": 128, "batch_size": size} for size in (1, 2, 4, 8, 16))
 IMAGES = tuple({"size": size, "batch_size": 1} for size in (64, 128, 256, 512))
@@ -45,7 +46,7 @@ def measure(device: str) -> dict[str, Any]:
     return result
 
 
-def point(part: str, given: dict[str, int], device: str) -> dict[str, Any]:
+def point(part: str, given: dict[str, Any], device: str) -> dict[str, Any]:
     """One point, measured in this process."""
     work = Workload(**given, repeats=5, device=environment.chosen_device(device))
     key = "seconds_per_step" if part == "train" else "seconds_per_batch"

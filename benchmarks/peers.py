@@ -34,7 +34,8 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task, TrainingPair
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from pipelines.benchmark import Workload, forward_flops, matrix_rates, timed
+from pipelines.benchmark import Workload
+from pipelines.stopwatch import forward_flops, matrix_rates, timed
 
 Array = NDArray[np.float64]
 LOOP_STEPS = 50
@@ -87,10 +88,10 @@ def networks(work: Workload, rate: float) -> dict[str, Any]:
     for name, candidate in candidates.items():
         network = candidate.to(work.device)
         operations = forward_flops(network, image[:1])
-        seconds = {"training": timed(_step(network, image, target, work.bf16), work)}
+        seconds = {"training": timed(_step(network, image, target, work.bf16), work.repeats, work.device)}
         network.eval()
         with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
-            seconds["inference"] = timed(partial(network, image), work)
+            seconds["inference"] = timed(partial(network, image), work.repeats, work.device)
         result[name] = {"forward_gflop_per_slice": operations / 1e9}
         for what, factor in (("training", 3), ("inference", 1)):
             gflops = factor * operations * work.batch_size / seconds[what].median / 1e9
@@ -141,7 +142,7 @@ def loops(work: Workload) -> dict[str, Any]:
         ).run()
 
     return {
-        name: {"milliseconds_per_step": timed(loop, work).median / LOOP_STEPS * 1e3}
+        name: {"milliseconds_per_step": timed(loop, work.repeats, work.device).median / LOOP_STEPS * 1e3}
         for name, loop in {"ours": our_loop, "MONAI SupervisedTrainer": monais_loop}.items()
     }
 
@@ -159,7 +160,10 @@ def feeds(work: Workload) -> dict[str, Any]:
                 side.to(work.device)
 
     both = {"ours": lambda: draw(batch, streams.at("corruption", 0)), "naive": fed}
-    return {name: {"slices_per_second": work.batch_size / timed(feed, work).median} for name, feed in both.items()}
+    return {
+        name: {"slices_per_second": work.batch_size / timed(feed, work.repeats, work.device).median}
+        for name, feed in both.items()
+    }
 
 
 class NaivePairs(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):

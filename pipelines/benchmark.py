@@ -4,7 +4,6 @@ All in one process, on synthetic images: warmed up, waiting for the device, repe
 matrix product in the same process; what the network does is counted in floating-point operations.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mri_n2n import environment
 from mri_n2n.data.manifest import Manifest, StoredVolume
@@ -38,6 +36,7 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import network_output
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
+from pipelines.stopwatch import Laps, Timing, forward_flops, matrix_rates, peak_memory, spread, timed
 
 DEPTH = 150 / 256  # of the volume, to its side
 
@@ -78,15 +77,6 @@ class Workload:
         volume = StoredVolume(list(range(self.slices)), 1.0)
         manifest = Manifest("images", "", 8, (self.size, self.size), [volume])
         return PreparedData(manifest, np.load(path, mmap_mode="c"))
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one call: the median of the repetitions, and their quartiles."""
-
-    median: float
-    low: float
-    high: float
 
 
 def measured(parts: Sequence[str], work: Workload) -> dict[str, Any]:
@@ -137,7 +127,7 @@ def training(work: Workload, rate: float) -> dict[str, Any]:
         step = spread([(later - earlier) / every for earlier, later in pairwise(times)])
         laps: dict[str, list[float]] = {}
         for repetition in range(work.repeats + 1):
-            clock = _Laps(work.device)
+            clock = Laps(work.device)
             batch = load(repetition)
             clock.lap("load")
             pair = task.corruption(batch, streams.at("corruption", repetition))
@@ -179,14 +169,16 @@ def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
     image = torch.rand((work.batch_size, 1, work.size, work.size), device=work.device) - 0.5
     operations = forward_flops(network, image[:1])
     with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
-        alone = timed(lambda: network(image), work)
+        alone = timed(lambda: network(image), work.repeats, work.device)
     depth = max(1, round(DEPTH * work.size))
     recipe = Recipe(undersampling_task(), Optimisation(1), UNetSpec(width=work.width))
     reconstructor = Reconstructor(network, recipe, work.device, simulate=True)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "head.nii.gz", Path(folder) / "reconstructed.nii.gz"
         save_head(source, draw_head((work.size, work.size, depth), np.random.default_rng(0)), voxel_mm=1.0)
-        whole = timed(lambda: reconstruct_path(reconstructor, source, target, {}, overwrite=True), work)
+        whole = timed(
+            lambda: reconstruct_path(reconstructor, source, target, {}, overwrite=True), work.repeats, work.device
+        )
     gflops = operations * work.batch_size / alone.median / 1e9
     return {
         "network_seconds_per_batch": asdict(alone),
@@ -206,7 +198,7 @@ def loading(work: Workload, rate: float) -> dict[str, Any]:
         data = work.data(Path(folder))
         load = batch_loader(data, work.device, work.batch_size, seed=0)
         places = iter(range(10**9))
-        batch = timed(lambda: load(next(places)), work)
+        batch = timed(lambda: load(next(places)), work.repeats, work.device)
     return {"seconds_per_batch": asdict(batch), "slices_per_second": work.batch_size / batch.median}
 
 
@@ -216,7 +208,7 @@ def corruption(work: Workload, rate: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         batch = batch_loader(work.data(Path(folder)), work.device, work.batch_size, seed=0)(0)
     draw, streams = undersampling_task().corruption, RandomStreams(0, work.device)
-    pair = timed(lambda: draw(batch, streams.at("corruption", 0)), work)
+    pair = timed(lambda: draw(batch, streams.at("corruption", 0)), work.repeats, work.device)
     return {"seconds_per_batch": asdict(pair), "slices_per_second": work.batch_size / pair.median}
 
 
@@ -226,49 +218,6 @@ PARTS: Mapping[str, Callable[[Workload, float], dict[str, Any]]] = {
     "load": loading,
     "corrupt": corruption,
 }
-
-
-def timed(function: Callable[[], Any], work: Workload) -> Timing:
-    """Time a call, after one that warms up."""
-    times = []
-    for _ in range(work.repeats + 1):
-        clock = _Laps(work.device)
-        function()
-        clock.lap("call")
-        times.append(clock.seconds["call"])
-    return spread(times[1:])
-
-
-def spread(times: list[float]) -> Timing:
-    """The median and the quartiles."""
-    low, middle, high = np.percentile(times, [25, 50, 75])
-    return Timing(float(middle), float(low), float(high))
-
-
-def matrix_rates(device: torch.device) -> dict[str, float]:
-    """GFLOP/s of a large matrix product: fp32 on a CPU; fp32, TF32 and bf16 on a GPU."""
-    size, repeats = (8192, 10) if device.type == "cuda" else (4096, 3)
-    work = Workload(repeats=repeats, device=device)
-    a, b = (torch.rand((size, size), device=device) for _ in range(2))
-
-    def rate(a: Tensor, b: Tensor) -> float:
-        return 2 * size**3 / timed(lambda: a @ b, work).median / 1e9
-
-    rates = {"fp32": rate(a, b)}
-    if device.type == "cuda":
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        rates["tf32"] = rate(a, b)
-        torch.set_float32_matmul_precision(before)
-        rates["bf16"] = rate(a.bfloat16(), b.bfloat16())
-    return rates
-
-
-def forward_flops(network: nn.Module, image: Tensor) -> int:
-    """Floating-point operations of a forward pass."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(image)
-    return int(counter.get_total_flops())
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -318,34 +267,6 @@ def _startup(repeats: int) -> Timing:
         subprocess.run([sys.executable, "-m", "pipelines", "--help"], capture_output=True, check=True)
         times.append(time.perf_counter() - began)
     return spread(times)
-
-
-def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most that the process has held so far, in megabytes."""
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6}
-    if device.type == "cuda":
-        peak["device"] = torch.cuda.max_memory_allocated(device) / 1e6
-    return peak
-
-
-class _Laps:
-    """A stopwatch that waits for the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._device = device
-        self._last = self._now()
-
-    def lap(self, name: str) -> None:
-        """What was done since the last lap is called `name`."""
-        now = self._now()
-        self.seconds[name], self._last = now - self._last, now
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
 
 
 class _Given(nn.Module):

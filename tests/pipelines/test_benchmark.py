@@ -8,7 +8,8 @@ import torch
 
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import UNetSpec
-from pipelines.benchmark import Workload, forward_flops
+from pipelines.benchmark import Workload
+from pipelines.stopwatch import forward_flops
 
 STAGES = ("load", "corrupt", "forward", "replacement and loss", "backward", "optimise", "log")
 
