@@ -1,14 +1,12 @@
 """The comparison with others' means still runs, and its parts are what they are called."""
 
 import numpy as np
-import pytest
 import torch
 
 from benchmarks.peers import FastMRIUNet, NaivePairs, measure, table
 from pipelines.benchmark import Workload
 
 
-@pytest.mark.filterwarnings("default::DeprecationWarning")  # ignite's, on being imported
 def test_all_are_compared() -> None:
     result = measure(Workload(size=32, batch_size=2, repeats=1))
     least = result["networks"]["ours"]["forward_gflop_per_slice"]
