@@ -24,7 +24,7 @@ class TotalVariation:
 
     def __call__(self, measurement: Measurement) -> Float[Tensor, "b h w"]:
         """One image per measurement, in [-0.5, 0.5]; on the CPU."""
-        width = measurement.density.shape[1]
+        _, width = measurement.grid
         kspace, masks = whole_plane(measurement.samples, width), whole_plane(measurement.mask, width)
         images = [self._solve(samples, mask) for samples, mask in zip(kspace, masks, strict=True)]
         return torch.stack(images).to(measurement.samples.device)
