@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from mri_n2n.data.volumes import Volume, named, read_volume, suffix, write_volume
 from mri_n2n.durable import check_writable, read_json, write_json
-from mri_n2n.environment import slices_at_once
+from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
 from mri_n2n.metrics import psnr
+from mri_n2n.overlap import Overlap
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
@@ -111,8 +112,9 @@ class Reconstructor:
 def reconstruct_path(
     reconstructor: Reconstructor, source: Path, output: Path, provenance: dict[str, Any], *, overwrite: bool = False
 ) -> list[Reconstructed]:
-    """File to file, or every volume of a folder to the same place in another folder, one volume in memory at a time.
+    """File to file, or every volume of a folder to the same place in another folder.
 
+    On a CPU one volume is in memory at a time; beside a GPU the next ones are read and the last ones written meanwhile.
     Beside each output lies a .json that says what made it. A bad volume in a folder is reported and the others are
     still done; then the whole is a `UsageError`.
     """
@@ -143,22 +145,28 @@ def reconstruct_path(
     for folder in {target.parent for _, target in todo}:
         check_writable(folder)
     done, bad = [], []
-    for path, target in bar(todo, description="reconstructing", unit="volume"):
-        try:
-            done.append(_reconstruct_file(reconstructor, path, target, identity))
-        except BadVolume as error:
-            if len(jobs) == 1:
-                raise
-            bad.append(path)
-            say(f"skipped: {error}")
+    with Overlap(volumes_overlapped(reconstructor.device)) as overlap:
+        volumes = overlap.ahead(lambda job: _read(reconstructor, job[0]), todo)
+        for (path, target), volume in bar(volumes, total=len(todo), description="reconstructing", unit="volume"):
+            try:
+                read = volume()
+            except BadVolume as error:
+                if len(jobs) == 1:
+                    raise
+                bad.append(path)
+                say(f"skipped: {error}")
+                continue
+            array, quality = reconstructor(read)
+            about = identity | {"source_sha256": read.sha256, "psnr": quality}
+            overlap.behind(_write, target, array, read, about)
+            done.append(Reconstructed(path, target, quality))
+            del read, array  # before the next one is read
     if bad:
         raise UsageError(f"{len(bad)} of {len(jobs)} volumes could not be read (named above); the others are done.")
     return done
 
 
-def _reconstruct_file(
-    reconstructor: Reconstructor, source: Path, target: Path, identity: dict[str, Any]
-) -> Reconstructed:
+def _read(reconstructor: Reconstructor, source: Path) -> Volume:
     volume = read_volume(source)
     corruption = reconstructor.recipe.task.corruption
     if reconstructor.simulate and isinstance(corruption, Undersampling):
@@ -167,10 +175,12 @@ def _reconstruct_file(
             corruption.density((height, width))
         except UsageError as error:
             raise BadVolume(f"{source}: {error}") from None
-    array, quality = reconstructor(volume)
-    write_json(_about(target), identity | {"source_sha256": volume.sha256, "psnr": quality})
-    write_volume(target, array, volume, reconstructor.label)  # last: with the announcement beside it, it is done
-    return Reconstructed(source, target, quality)
+    return volume
+
+
+def _write(target: Path, array: NDArray[np.float32], volume: Volume, about: dict[str, Any]) -> None:
+    write_json(_about(target), about)
+    write_volume(target, array, volume, about["label"])  # last: with the announcement beside it, it is done
 
 
 def _announced(source: Path, target: Path, identity: dict[str, Any]) -> bool:

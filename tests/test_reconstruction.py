@@ -106,6 +106,17 @@ def test_an_interrupted_folder_goes_on(
     assert reconstruct_path(reconstructor, heads, tmp_path / "out", {}) == []
 
 
+def test_beside_a_gpu_the_files_are_the_same(
+    reconstructor: Reconstructor, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconstruct_path(reconstructor, heads, tmp_path / "in-turn", {})
+    monkeypatch.setattr(reconstruction, "volumes_overlapped", lambda _: 2)
+    reconstruct_path(reconstructor, heads, tmp_path / "overlapped", {})
+    in_turn = {path.name: path.read_bytes() for path in (tmp_path / "in-turn").iterdir()}
+    assert len(in_turn) == 2 * len(list(heads.iterdir()))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "overlapped").iterdir()} == in_turn
+
+
 def test_a_volume_too_small_to_sample_names_itself(reconstructor: Reconstructor, heads: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal.igzip import IGzipFile
 from monai.data import NibabelReader
 from nibabel.filebasedimages import ImageFileError
 from nibabel.wrapstruct import WrapStructError
@@ -141,7 +142,12 @@ def write_volume(path: Path, array: NDArray[np.float32], like: Volume, descripti
             image.set_sform(like.affine, code="scanner")
             image.header.set_xyzt_units("mm")
     with replacing(path) as temporary:
-        image.to_filename(temporary)
+        if path.name.lower().endswith(".nii"):
+            image.to_filename(temporary)
+        else:
+            # Seven times as fast as zlib. No name and no time in it: equal volumes make equal files.
+            with temporary.open("wb") as raw, IGzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+                image.to_stream(file)
 
 
 def _nifti_header(like: Volume, description: str) -> Any:

@@ -42,6 +42,14 @@ def test_geometry_survives(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(before.get_fdata(), after.get_fdata())
 
 
+def test_equal_volumes_make_equal_files(tmp_path: Path) -> None:
+    volume = read_volume(nifti(tmp_path / "a.nii", ramp()))
+    first, second = tmp_path / "first.nii.gz", tmp_path / "second.nii.gz"
+    write_volume(first, volume.array, volume, "x")
+    write_volume(second, volume.array, volume, "x")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_names_in_the_header_do_not_survive(tmp_path: Path) -> None:
     volume = read_volume(nifti(tmp_path / "a.nii", ramp()))
     write_volume(tmp_path / "out.nii", volume.array, volume, "mri-n2n: not for diagnostic use")
