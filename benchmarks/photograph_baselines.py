@@ -27,6 +27,7 @@ import torch
 
 from mri_n2n import environment
 from mri_n2n.durable import read_json, write_json
+from mri_n2n.errors import UsageError
 from mri_n2n.evaluation import estimate
 from natural_images.baselines import Baseline, BlockMatching, VarianceStabilised
 from natural_images.evaluation import TestImage, quality_of, read_reference, realisation_of
@@ -54,30 +55,32 @@ class Measurement:
 GAUSSIAN, POISSON = Gaussian(25.0, 25.0), Poisson(30.0, 30.0)
 MEASUREMENTS = (
     Measurement("kodak", GAUSSIAN, BlockMatching(25.0), 31.82),
-    Measurement("kodak", POISSON, VarianceStabilised(30.0, "separate"), 29.15),
-    Measurement("kodak", POISSON, VarianceStabilised(30.0, "opponent"), 29.15),
     Measurement("bsd300-test", GAUSSIAN, BlockMatching(25.0), 30.34),
+    Measurement("kodak", POISSON, VarianceStabilised(30.0, "separate"), 29.15),
     Measurement("bsd300-test", POISSON, VarianceStabilised(30.0, "separate"), 27.56),
+    Measurement("kodak", POISSON, VarianceStabilised(30.0, "opponent"), 29.15),
     Measurement("bsd300-test", POISSON, VarianceStabilised(30.0, "opponent"), 27.56),
 )
 
 
 def measure(data: Path, images: int | None, processes: int, output: Path | None) -> dict[str, Any]:
-    """Per measurement: mean PSNR with its 95 % interval over images, the published one, and every image's."""
-    known = read_json(output, "earlier result")["measurements"] if output and output.exists() else {}
-    result: dict[str, Any] = {
-        "bm3d": version("bm3d"),
-        "environment": environment.description(torch.device("cpu")),
-        "measurements": known,
-    }
+    """Per measurement: mean PSNR with its 95 % interval over images, the published one, and every image's.
+
+    A measurement that was stopped goes on where it was; it names the machine and the commit that it was begun on.
+    """
+    result: dict[str, Any] = read_json(output, "earlier result") if output and output.exists() else {}
+    here = environment.description(torch.device("cpu")) | {"bm3d": version("bm3d")}
     with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for measurement in MEASUREMENTS:
-            rows = known.get(measurement.name, {}).get("images", {})
+            known = result.get(measurement.name, {"environment": here, "images": {}})
+            if known["environment"]["bm3d"] != here["bm3d"]:
+                raise UsageError(f"{output} holds results of bm3d {known['environment']['bm3d']}. Choose another file.")
+            rows = known["images"]
             paths = islice(sorted(find_images(data / measurement.set)), images)
             missing = [path for path in paths if path.name not in rows]
             for path, row in zip(missing, pool.map(partial(scored, measurement), missing), strict=True):
                 rows[path.name] = row
-                known[measurement.name] = {"published": measurement.published} | summarised(rows) | {"images": rows}
+                result[measurement.name] = known | {"published": measurement.published} | summarised(rows)
                 if output:
                     write_json(output, result)
     return result

@@ -58,9 +58,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text`, atomically."""
+    """Replace the content of `path` by `text`, atomically. File names that are no UTF-8 are escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -166,6 +166,11 @@ def create_run(
     return run
 
 
+def check_new(directory: Path, *, overwrite: bool) -> None:
+    """Raise where `create_run` would find the directory taken: before long work that comes first."""
+    clear(directory, OWN_FILES, overwrite=overwrite, dry_run=True)
+
+
 def open_run(directory: Path, domain: Domain = MRI) -> Run:
     """Open a run directory of a domain."""
     if not directory.is_dir():

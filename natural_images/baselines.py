@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.training.seeding import RandomStreams
+from natural_images.image_files import BadImage
 
 Array = NDArray[np.float64]  # an image [c h w] in [0, 1], or counts
 Colours = Literal["opponent", "separate"]
@@ -43,6 +45,7 @@ class BlockMatching:
 
     def __post_init__(self) -> None:
         _check_positive("sigma", self.sigma)
+        _check_installed()
 
     def __call__(self, noisy: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The denoised images; grey or RGB, at least 16 pixels high and wide."""
@@ -62,6 +65,7 @@ class VarianceStabilised:
 
     def __post_init__(self) -> None:
         _check_positive("rate", self.rate)
+        _check_installed()
 
     def __call__(self, noisy: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The denoised images; grey or RGB, at least 16 pixels high and wide."""
@@ -123,7 +127,7 @@ class DeepImagePrior:
         _, channels, height, width = image.shape
         count = channels * valid.sum()
         if not bool(count):
-            raise UsageError("the deep image prior found an image without a valid pixel. Use a smaller share p.")
+            raise BadImage("the deep image prior found an image without a valid pixel. Use a smaller share p.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = UNetSpec(self.input_channels, channels, self.width, padding=0.0).build().to(image.device)
@@ -169,14 +173,12 @@ def _expected_transform() -> tuple[Array, Array]:
 
 def _block_matching(image: Array, sigma: float, colours: Colours) -> Array:
     """BM3D with the package's standard profile, on an image [c h w] in about [0, 1] with noise of deviation `sigma`."""
-    try:
-        import bm3d
-    except ImportError:
-        raise UsageError("BM3D is not installed. Run: pip install 'mri-n2n[baselines]'") from None
+    import bm3d
+
     channels, *size = image.shape
     if channels not in (1, 3) or min(size) < SMALLEST:
         found = f"{channels} of {size[0]}×{size[1]}"
-        raise UsageError(f"BM3D needs 1 or 3 channels of at least {SMALLEST}×{SMALLEST} pixels, got {found}.")
+        raise BadImage(f"BM3D needs 1 or 3 channels of at least {SMALLEST}×{SMALLEST} pixels, got {found}.")
     profile: Any = bm3d.BM3DProfile()
     profile.num_threads = 1  # the order of its sums, and so the last bits, would depend on more
     if channels == 1 or colours == "separate":
@@ -192,6 +194,12 @@ def _each(noisy: Float[Tensor, "b c h w"], denoised: Callable[[Array], Array]) -
     images = noisy.double().cpu().numpy() + 0.5
     results = np.stack([denoised(image) for image in images]) - 0.5
     return torch.from_numpy(results).to(noisy)
+
+
+def _check_installed() -> None:
+    """Before the first image, and before any training that comes first."""
+    if find_spec("bm3d") is None:
+        raise UsageError("BM3D is not installed. Run: pip install 'mri-n2n[baselines]'")
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -71,7 +71,7 @@ def train_command(
     from mri_n2n.launch import launched
     from mri_n2n.networks.spec import RED30Spec, UNetSpec
     from mri_n2n.recipes import Optimisation, Recipe
-    from mri_n2n.run_directory import find_run, new_run_path, open_run
+    from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
     from mri_n2n.training.schedules import RampedRate
     from mri_n2n.training.world import joined
     from natural_images.crops import Crops
@@ -109,6 +109,8 @@ def train_command(
         recipe = Recipe(task, optimisation, spec, seed, Crops(crop, 3 if channels == 3 else 1))
         world.share(batch_size)  # before anything is made
         path = new_run_path(run_name or f"photos-{kind}-{network}-{steps}steps-seed{seed}")
+        if world.leads:
+            check_new(path, overwrite=overwrite)
         paths = [folder] if folder is not None else list(pairs or ())
         scenes = indexed(paths)
         run = world.first(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -18,7 +19,7 @@ from mri_n2n.data.selection import evenly_spread
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from natural_images.alignment import misfit
-from natural_images.image_files import BadImage, as_floats, find_images, read_pixels
+from natural_images.image_files import BadImage, as_floats, digest, find_images, read_pixels
 
 Channels = Literal[1, 3]
 Pixels = NDArray[Any]  # [h w c]
@@ -106,7 +107,7 @@ def _index(scenes: Sequence[tuple[Path, ...]], folders: tuple[Path, ...], bad: i
     for scene, hashes in good:
         names = [str(path.relative_to(folder)) for path, folder in zip(scene, folders, strict=True)]
         fingerprint.update(f"{names} {hashes}\n".encode())
-    digests = frozenset(digest for _, hashes in good for digest in hashes)
+    digests = frozenset(chain.from_iterable(hashes for _, hashes in good))
     return ImageScenes(tuple(scene for scene, _ in good), fingerprint.hexdigest(), bad + len(problems), digests)
 
 
@@ -114,12 +115,10 @@ def _checked(scene: tuple[Path, ...]) -> tuple[str, ...] | UsageError:
     """The hashes of a scene's files, or what is wrong with them."""
     try:
         images = [read_pixels(path) for path in scene]
-        hashes = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in scene)
+        hashes = tuple(digest(path) for path in scene)
         if len(images) == 2:
             _check_pair(scene, images, hashes)
         return hashes
-    except OSError as error:
-        return BadImage(f"{scene[0]}: {error.strerror}.")
     except BadImage as error:
         return error
 

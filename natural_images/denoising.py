@@ -1,8 +1,6 @@
 """Denoising files: one image, or every image of a folder, keeping format, depth, colour profile and EXIF."""
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from natural_images.image_files import (
     ImageFile,
     Pixels,
     as_integers,
+    digest,
     find_images,
     read_image,
     write_image,
@@ -28,13 +27,6 @@ from natural_images.image_files import (
 from natural_images.restoration import restored
 
 LOG = "denoised.jsonl"
-UNREAD = frozenset(
-    (
-        *(".bmp", ".ppm", ".pgm", ".jp2", ".jxl", ".heic", ".heif", ".avif", ".psd", ".exr"),
-        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
-    )
-)
-"""Suffixes of images that this program does not read."""
 
 
 @dataclass(frozen=True)
@@ -95,26 +87,27 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
         raise UsageError(f"{target} is a file, expected a folder to write to.")
     paths = find_images(source)
     check_writable(target)
-    _tell_unread(source)
     log = _Log(target / LOG, denoiser.provenance)
     failures: dict[Path, str] = {}
     done = already = 0
     for path in bar(paths, description="denoising", unit="image"):
         name = path.relative_to(source)
         try:
-            digest = _digest(path)
-            if log.holds(name, digest, target / name):
+            source_digest = digest(path)
+            there = (target / name).exists()
+            ours = there and log.owns(name, target / name)
+            if ours and log.made_from(name, source_digest):
                 already += 1
                 continue
-            if (target / name).exists() and not overwrite and not log.knows(name):
+            if there and not ours and not overwrite:
                 raise BadImage(
-                    f"{target / name} exists, not made by this network. Choose another folder or --overwrite."
+                    f"{target / name} exists, and is not as this network made it. Choose another folder or --overwrite."
                 )
             if name.suffix.lower() not in WRITTEN:
                 raise BadImage(f"{path}: this program does not write {name.suffix}. Convert it first.")
-            log.add(name, source_sha256=digest)
+            log.add(name, source_sha256=source_digest)
             _denoise(denoiser, path, target / name)
-            log.add(name, source_sha256=digest, result_sha256=_digest(target / name))
+            log.add(name, source_sha256=source_digest, result_sha256=digest(target / name))
             done += 1
         except BadImage as error:
             failures[path] = str(error)
@@ -122,29 +115,14 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
     return Outcome(done, already, failures)
 
 
-def _tell_unread(source: Path) -> None:
-    """Say which images of other types a folder holds: the result would look complete without them."""
-    found = Counter(path.suffix.lower() for path in source.rglob("*") if path.suffix.lower() in UNREAD)
-    if found:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
-        say(f"not read: {kinds}. Convert them first.")
-
-
 def _denoise(denoiser: Denoiser, source: Path, target: Path) -> None:
     try:
         image = read_image(source)
         write_image(target, denoiser(image), image)
-    except BadImage as error:
-        raise error if str(source) in str(error) else BadImage(f"{source}: {error}") from None
+    except UsageError as error:
+        raise BadImage(str(error) if str(source) in str(error) else f"{source}: {error}") from None
     except (MemoryError, RuntimeError) as error:  # the latter is torch's word for it
         raise BadImage(f"{source} could not be denoised ({one_line(error)}). If memory is short, cut it.") from None
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BadImage(f"cannot read {path}: {error.strerror}.") from None
 
 
 class _Log:
@@ -164,16 +142,19 @@ class _Log:
                 except UNREADABLE:
                     continue
 
-    def knows(self, name: Path) -> bool:
-        """Whether this network made, or began, a result of this name here."""
+    def owns(self, name: Path, result: Path) -> bool:
+        """Whether a result that is there is as this network made it, or was begun and cut off before it was logged."""
         entry = self._entries.get(str(name), {})
-        return bool(entry) and entry.get("weights_sha256") == self._provenance.get("weights_sha256")
+        if not entry or entry.get("weights_sha256") != self._provenance.get("weights_sha256"):
+            return False
+        if "result_sha256" not in entry:
+            return True
+        return result.stat().st_size > 0 and bool(entry["result_sha256"] == digest(result))
 
-    def holds(self, name: Path, digest: str, result: Path) -> bool:
-        """Whether this network made this result from a source of this hash, and the result is as it was."""
+    def made_from(self, name: Path, source_digest: str) -> bool:
+        """Whether this result was finished, from a source of this hash."""
         entry = self._entries.get(str(name), {})
-        same = self.knows(name) and entry.get("source_sha256") == digest
-        return same and result.exists() and entry.get("result_sha256") == _digest(result)
+        return "result_sha256" in entry and entry.get("source_sha256") == source_digest
 
     def add(self, name: Path, **hashes: str) -> None:
         """Write a line: before an image is begun, so that its file is known to be ours, and when it is done."""

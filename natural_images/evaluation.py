@@ -62,11 +62,8 @@ class TestImage:
 
 
 def read_reference(test: TestImage, channels: Channels) -> Reference:
-    """Decode a test image. Raises `BadImage` if that fails, or if it is too small to be scored."""
-    image = as_images([read_pixels(test.path)], channels)[0]
-    if min(image.shape[-2:]) < SMALLEST:
-        raise BadImage(f"{test.path} is too small to be scored: expected {SMALLEST} pixels each way.")
-    return Reference(test.set, test.name, image)
+    """Decode a test image. Raises `BadImage` if that fails."""
+    return Reference(test.set, test.name, as_images([read_pixels(test.path)], channels)[0])
 
 
 def realisation_of(noise: NoiseModel, reference: Reference) -> Realisation:
@@ -111,6 +108,17 @@ def evaluate(
     return scores, bad
 
 
+def covered_share(tests: Sequence[TestImage], channels: Channels, noise: NoiseModel) -> float | None:
+    """The share of pixels that a noise replaces or loses, averaged over test images; None if it touches them all."""
+    shares = []
+    for test in tests:
+        corrupted = realisation_of(noise, read_reference(test, channels)).corrupted
+        if corrupted is None:
+            return None
+        shares.append(float(corrupted.float().mean()))
+    return sum(shares) / len(shares)
+
+
 def check_some(scores: Sequence[Score]) -> None:
     """Raise if nothing could be scored."""
     if not scores:
@@ -118,7 +126,11 @@ def check_some(scores: Sequence[Score]) -> None:
 
 
 def scored(reference: Reference, realisation: Realisation, methods: Mapping[str, Method]) -> list[Score]:
-    """The scores of all methods on one image, the input's first."""
+    """The scores of all methods on one image, the input's first. Raises `BadImage` if it cannot be scored."""
+    if min(reference.image.shape[-2:]) < SMALLEST:
+        raise BadImage(
+            f"{reference.set}/{reference.name} is too small to be scored: expected {SMALLEST} pixels a side."
+        )
     results = {INPUT: realisation.image} | {name: method(realisation) for name, method in methods.items()}
     return [_score(reference, name, result[0]) for name, result in results.items()]
 
@@ -153,9 +165,11 @@ def by_set(scores: Sequence[Score], method: str, metric: str = "psnr") -> dict[s
     }
 
 
-def average(scores: Sequence[Score], method: str) -> float:
-    """The paper's average: the mean of the sets' means."""
-    return float(np.mean([value.mean for value in by_set(scores, method).values()]))
+def average(scores: Sequence[Score], method: str) -> Estimate:
+    """The paper's average: the mean of the sets' means, with a 95 % bootstrap interval over the images of each set."""
+    own = [score for score in scores if score.method == method]
+    sets = dict.fromkeys(score.set for score in own)
+    return stratified([np.array([score.psnr for score in own if score.set == name]) for name in sets])
 
 
 def difference(scores: Sequence[Score], first: str, second: str) -> Estimate:
@@ -201,5 +215,5 @@ def table(scores: Sequence[Score]) -> str:
     for method in dict.fromkeys(score.method for score in scores):
         values = by_set(scores, method)
         cells = " | ".join(f"{values[name]}" for name in sets)
-        lines.append(f"| {method} | {cells} | {average(scores, method):.2f} |")
+        lines.append(f"| {method} | {cells} | {average(scores, method)} |")
     return "\n".join(lines)

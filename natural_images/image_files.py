@@ -1,7 +1,8 @@
 """Photographs as files: found, read and written through libvips (the only module that imports pyvips)."""
 
-import logging
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jaxtyping import Float, UInt8, UInt16
 
 from mri_n2n.durable import replacing
 from mri_n2n.errors import UsageError, one_line
+from mri_n2n.progress import say
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 """Suffixes of the formats that are read and written."""
@@ -26,6 +28,14 @@ MOST_PIXELS = 2**28
 
 MOST_BYTES = 2**31
 """The largest file that is opened: what the largest image takes uncompressed."""
+
+UNREAD = frozenset(
+    (
+        *(".bmp", ".ppm", ".pgm", ".jp2", ".jxl", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".psd", ".exr"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    )
+)
+"""Suffixes of images that are not read."""
 
 LOADERS = {
     b"\x89PNG\r\n\x1a\n": "pngload_buffer",
@@ -75,12 +85,16 @@ class ImageFile:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and below, sorted; hidden ones are skipped, linked folders are entered once."""
+    """The image files in `folder` and below, sorted; hidden ones are skipped, linked folders are entered once.
+
+    Images of types that are not read are counted and told: what is made of the others would look complete.
+    """
     if not folder.is_dir():
         raise UsageError(
             f"expected a folder of images at {folder}, found {'a file' if folder.exists() else 'nothing'}."
         )
     found: list[Path] = []
+    unread: Counter[str] = Counter()
     entered: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unlistable):
         real = os.path.realpath(place)
@@ -89,7 +103,12 @@ def find_images(folder: Path) -> list[Path]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if name.lower().endswith(READ) and not name.startswith(".")]
+        shown = [name for name in files if not name.startswith(".")]
+        found += [Path(place, name) for name in shown if name.lower().endswith(READ)]
+        unread.update(suffix for name in shown if (suffix := Path(name).suffix.lower()) in UNREAD)
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        say(f"not read in {folder}: {kinds}. Convert them first.")
     if not found:
         raise UsageError(f"no images in {folder}. Expected files ending in {', '.join(READ)}.")
     return sorted(found)
@@ -129,6 +148,11 @@ def read_image(path: Path, *, most_pixels: int = MOST_PIXELS) -> ImageFile:
     return ImageFile(np.ascontiguousarray(samples[..., :channels]), alpha, (image.xres, image.yres), metadata)
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file. Raises BadImage for one that cannot be read or is empty."""
+    return hashlib.sha256(_content(path)).hexdigest()
+
+
 def read_pixels(path: Path, *, most_pixels: int = MOST_PIXELS) -> Pixels:
     """The colours alone of one image, as `read_image` reads them."""
     return read_image(path, most_pixels=most_pixels).pixels
@@ -161,7 +185,9 @@ def write_image(path: Path, pixels: Pixels, like: ImageFile) -> None:
     try:
         content = _encoded(image, suffix, bits)
     except vips.Error as error:
-        raise UsageError(f"cannot write {path}: its format refuses {width} × {height} pixels. Choose TIFF.") from error
+        raise UsageError(
+            f"cannot write {path}: its format refuses it, perhaps for its {width} × {height} pixels. Choose TIFF."
+        ) from error
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -183,11 +209,12 @@ def as_integers(values: Float[np.ndarray, "*s"], bits: int) -> UInt8[np.ndarray,
 @cache
 def _libvips() -> Any:
     """The pyvips module, set for many small images in parallel: one thread each, no cache, silent."""
+    os.environ.setdefault("VIPS_WARNING", "1")  # libvips' switch for not warning
     import pyvips
 
     pyvips.concurrency_set(1)
     pyvips.cache_set_max(0)
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
+    pyvips._remove_log_handler()  # Python run inside libvips, where a signal's KeyboardInterrupt is swallowed
     return pyvips
 
 

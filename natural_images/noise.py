@@ -44,7 +44,12 @@ class NoiseModel(Protocol):
     @property
     def high(self) -> float: ...
 
-    def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation: ...
+    def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
+        """Corrupt images `[b c h w]` in [-0.5, 0.5], each at its level, in the model's unit.
+
+        The generator is on the images' device; equal generators draw equal noise.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Gaussian:
         _check_range("σ", self.low, self.high)
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Add it."""
+        """Add noise of the images' σ."""
         return Realisation(clean + _column(levels) / 255 * _normal(clean.shape, generator))
 
 
@@ -80,17 +85,17 @@ class BrownGaussian:
         if not 0 <= self.bandwidth <= 100:
             raise UsageError(f"the bandwidth of brown noise lies in 0 .. 100 pixels, got {self.bandwidth:g}.")
 
-    def kernel(self) -> Float[Tensor, " k"]:
+    def kernel(self, device: torch.device) -> Float[Tensor, " k"]:
         """The blur along one axis, of unit energy: white noise of any σ keeps it."""
         reach = math.ceil(REACH * self.bandwidth)
-        places = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        places = torch.arange(-reach, reach + 1, dtype=torch.float32, device=device)
         weights = torch.exp(-0.5 * (places / max(self.bandwidth, 1e-6)) ** 2)
         return weights / weights.square().sum().sqrt()
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Add it."""
+        """Add noise of the images' σ."""
         count, channels, height, width = clean.shape
-        kernel = self.kernel().to(clean.device)
+        kernel = self.kernel(clean.device)
         margin = len(kernel) - 1
         white = _normal((count * channels, 1, height + margin, width + margin), generator)
         blurred = conv2d(conv2d(white, kernel[None, None, :, None]), kernel[None, None, None, :])
@@ -109,7 +114,7 @@ class Poisson:
         _check_range("λ", self.low, self.high)
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Count photons. λ below 0.001 is taken as 0.001."""
+        """Count photons with the images' λ. One below 0.001 is taken as 0.001."""
         rate = _column(levels).clamp(min=FEWEST_PHOTONS)
         intensity = (clean + 0.5).clamp(min=0)
         return Realisation(torch.poisson(rate * intensity, generator=generator) / rate - 0.5)
@@ -127,7 +132,7 @@ class Bernoulli:
         _check_range("p", self.low, self.high, most=1)
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Lose pixels."""
+        """Lose pixels with the images' p."""
         lost = _chosen(clean, levels, generator)
         return Realisation(torch.where(lost, -0.5, clean), lost)
 
@@ -144,7 +149,7 @@ class Impulses:
         _check_range("p", self.low, self.high, most=1)
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Replace pixels."""
+        """Replace pixels with the images' p."""
         replaced = _chosen(clean, levels, generator)
         colours = torch.rand(clean.shape, generator=generator, device=clean.device) - 0.5
         return Realisation(torch.where(replaced, colours, clean), replaced)
@@ -162,7 +167,7 @@ class SaltAndPepper:
         _check_range("p", self.low, self.high, most=1)
 
     def __call__(self, clean: Images, levels: Levels, generator: Generator) -> Realisation:
-        """Replace pixels."""
+        """Replace pixels with the images' p."""
         replaced = _chosen(clean, levels, generator)
         white = torch.rand(replaced.shape, generator=generator, device=clean.device) < 0.5
         return Realisation(torch.where(replaced, white.float() - 0.5, clean), replaced)

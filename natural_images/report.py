@@ -12,6 +12,7 @@ from mri_n2n import environment
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from natural_images.baselines import BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
@@ -32,14 +33,8 @@ from natural_images.evaluation import (
     scored,
     table,
 )
-from natural_images.noise import (
-    Bernoulli,
-    BrownGaussian,
-    Gaussian,
-    NoiseModel,
-    Poisson,
-    Realisation,
-)
+from natural_images.image_files import BadImage
+from natural_images.noise import Bernoulli, BrownGaussian, Gaussian, NoiseModel, Poisson, Realisation
 from natural_images.training import crops_of, noise_to_test
 
 EXAMPLES = 3
@@ -89,20 +84,27 @@ def report_on_exposures(
     scenes = index_pairs(*pairs)
     scores: list[Score] = []
     rows = []
+    bad = scenes.bad
     drawn = _some(range(len(scenes)))
-    for row in range(len(scenes)):
+    for row in bar(range(len(scenes)), description="evaluating", unit="pair"):
         both = as_images(scenes.read(row), crops_of(run.recipe).channels)
         reference = Reference(pairs[0].name, str(scenes.files[row][0].relative_to(pairs[0])), both[1])
-        scores += scored(reference, Realisation(both[:1]), methods)
+        try:
+            scores += scored(reference, Realisation(both[:1]), methods)
+        except BadImage as error:
+            bad += 1
+            say(f"left out: {error}")
+            continue
         if row in drawn:
             rows.append(restored_row(reference, Realisation(both[:1]), methods))
-    return _written(run, place, scores, rows, {"noise": "as captured"}, device), scenes.bad
+    check_some(scores)
+    return _written(run, place, scores, rows, {"noise": "as captured"}, device), bad
 
 
 def classical(noise: NoiseModel, device: torch.device, prior_steps: int = DeepImagePrior.steps) -> dict[str, Method]:
     """The classical method for a noise at a fixed level, by its name; none where the prior is given no steps.
 
-    None for brown noise: BM3D would take it for white.
+    None for brown noise: BM3D would take it for white. Raises if BM3D is wanted and not installed.
     The deep image prior runs on `device` (hours per image on a CPU), the others on the CPU.
     """
     if isinstance(noise, BrownGaussian):

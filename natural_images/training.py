@@ -121,7 +121,7 @@ def validation_pairs(
     """The middle of held-out scenes: corrupted by `noise` against clean, or without it one exposure against another."""
     pairs = []
     for row in rows:
-        images = middle(as_images(scenes.read(row), channels))
+        images = middle(as_images(scenes.read(row), channels)).clone()  # a view would keep the whole image in memory
         if noise is None:
             pairs.append(TrainingPair(images[:1], images[1:2]))
         else:

@@ -1,5 +1,6 @@
 """The command line: `mri-n2n`, also `python -m pipelines`."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ import typer
 
 from mri_n2n.cli import Device, app
 from mri_n2n.errors import INTERRUPTED, UsageError
-from natural_images.cli import photos
+from natural_images.cli import SOME_FAILED, photos
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(photos, name="photos")
@@ -121,13 +122,14 @@ def _photograph_command(name: str, about: str) -> None:
         test: Annotated[list[Path] | None, typer.Option(help="Folder of test images; may be given again.")] = None,
         scale: Scale = "smoke",
         baseline: Annotated[
-            bool, typer.Option("--baseline", help="Also score the classical methods (BM3D: many minutes).")
+            bool, typer.Option("--baseline", help="Also score the classical methods (BM3D: a minute per image).")
         ] = False,
         output: Annotated[
             Path | None, typer.Option(help="Folder for runs and results.", show_default=f"runs/{name}-SCALE")
         ] = None,
         runs: Annotated[
-            Path | None, typer.Option(help="Folder of the trained networks.", show_default="as --output")
+            Path | None,
+            typer.Option(help="Folder of the trained networks.", show_default="as --output; fig2: table1's"),
         ] = None,
         device: Device = "auto",
     ) -> None:
@@ -135,7 +137,9 @@ def _photograph_command(name: str, about: str) -> None:
         from importlib import import_module
 
         from mri_n2n.environment import chosen_device
+        from mri_n2n.tracking import announce_experiment
         from natural_images.procedural import write_pictures
+        from pipelines.experiments import check_own
         from pipelines.paper.photographs import SCALES
         from pipelines.photograph_experiments import run_photograph_experiment
 
@@ -147,7 +151,9 @@ def _photograph_command(name: str, about: str) -> None:
                 raise UsageError(
                     f"--scale {scale} needs photographs: mri-n2n reproduce {name} TRAIN --test KODAK --scale {scale}."
                 )
-            pictures = folder.with_name("pictures")
+            pictures = folder / "pictures"
+            check_own(folder)
+            announce_experiment(folder)
             train, test = pictures / "train", [pictures / "test"]
             write_pictures(train, 20)
             write_pictures(test[0], 3, (64, 96))
@@ -155,14 +161,17 @@ def _photograph_command(name: str, about: str) -> None:
         if scale == "smoke":
             experiment = replace(experiment, caution="Smoke: three steps, which show that it runs and nothing else.")
         own = folder.with_name(f"{experiment.runs}-{scale}") if experiment.runs else folder
-        text = run_photograph_experiment(
+        outcome = run_photograph_experiment(
             experiment, train, test, folder, chosen_device(device), runs=runs or own, baseline=baseline
         )
-        if text is None:
+        if outcome is None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
-        typer.echo(text)
+        typer.echo(outcome.text)
         typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mlflow ui")
+        if outcome.left_out:
+            typer.echo(f"{len(outcome.left_out)} test images could not be used (named above).", err=True)
+            raise typer.Exit(SOME_FAILED)
 
     reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
 
@@ -173,6 +182,7 @@ for _name, _about in PHOTOGRAPH_FIGURES.items():
 
 def main() -> None:
     """Run the command line: a `UsageError` is one line and exit code 2, anything else a bug with its traceback."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written is cleared
     try:
         app()
     except SystemExit as stop:
@@ -182,3 +192,5 @@ def main() -> None:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,14 +1,14 @@
 """Running an experiment on photographs: its arms trained and scored, a table, a picture. Interrupted, it goes on."""
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -29,6 +29,7 @@ from natural_images.evaluation import (
     Score,
     TestImage,
     check_some,
+    covered_share,
     difference,
     evaluate,
     images_of_sets,
@@ -37,7 +38,8 @@ from natural_images.evaluation import (
     realisation_of,
     table,
 )
-from natural_images.noise import NoiseModel
+from natural_images.image_files import BadImage, digest
+from natural_images.noise import Bernoulli, NoiseModel
 from natural_images.recipes import PHOTOGRAPHS, spoken
 from natural_images.report import INTERVAL, classical, restored_row
 from natural_images.training import crops_of, train_on_crops, validation_pairs
@@ -46,6 +48,7 @@ from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.photographs import Arm, PhotographExperiment
 
 FORMAT = "photograph scores 1"
+SCORES = "scores"
 
 Scores = dict[NoiseModel, list[Score]]
 
@@ -65,11 +68,19 @@ class Bench:
     @cached_property
     def digests(self) -> dict[str, str]:
         """The SHA-256 of every test image."""
-        return {f"{test.set}/{test.name}": hashlib.sha256(test.path.read_bytes()).hexdigest() for test in self.tests}
+        return {f"{test.set}/{test.name}": digest(test.path) for test in self.tests}
 
     def classical(self, noise: NoiseModel) -> dict[str, Method]:
         """The classical methods that are wanted for a noise."""
         return classical(noise, self.device, self.prior_steps) if self.baseline else {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The text of results.md, and the test images that could not be used."""
+
+    text: str
+    left_out: list[str]
 
 
 def run_photograph_experiment(
@@ -81,17 +92,20 @@ def run_photograph_experiment(
     *,
     runs: Path,
     baseline: bool,
-) -> str | None:
+) -> Outcome | None:
     """Train in `runs` what is not yet trained, score it, write table, scores and picture into `folder`.
 
-    Returns the table. Test images must not be among the training images.
+    Test images must not be among the training images; those that cannot be used are told and left out.
     Returns None if a signal stopped a training: the same call then goes on with it.
     """
     for place in (folder, runs):
         check_own(place)
-    scenes, tests = index_folder(training), images_of_sets(test_sets)
+    scenes, found = index_folder(training), images_of_sets(test_sets)
+    tests = [test for test in found if _usable(test)]
     bench = Bench(scenes, tests, runs, folder, device, baseline, experiment.prior_steps)
-    seen = next((name for name, digest in bench.digests.items() if digest in scenes.digests), None)
+    for arm in experiment.arms:
+        bench.classical(arm.test)  # a method that is not installed is missed now, and not after the training
+    seen = next((name for name, known in bench.digests.items() if known in scenes.digests), None)
     if seen:
         raise UsageError(f"the test image {seen} is among the training images. Choose others.")
     for place in (folder, runs):
@@ -103,14 +117,32 @@ def run_photograph_experiment(
             return None
         trained[arm] = run
     scores = _scored(trained, bench)
-    text = _results(experiment, trained, scores)
+    tested = set(_tested(bench, scores))
+    left_out = [f"{test.set}/{test.name}" for test in found if test not in tested]
+    text = _results(experiment, trained, scores, bench, left_out)
     write_text(folder / "results.md", text)
     write_csv(
         folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
     )
     _draw(experiment, trained, scores, bench)
     tell_tracker(runs, folder)
-    return text
+    return Outcome(text, left_out)
+
+
+def _usable(test: TestImage) -> bool:
+    """Whether a test image can be decoded; if not, it is told."""
+    try:
+        read_reference(test, 3)
+    except BadImage as error:
+        say(f"left out: {error}")
+        return False
+    return True
+
+
+def _tested(bench: Bench, scores: Scores) -> list[TestImage]:
+    """The test images that could be scored under every noise."""
+    usable = [{(score.set, score.image) for score in own} for own in scores.values()]
+    return [test for test in bench.tests if all((test.set, test.name) in own for own in usable)]
 
 
 def _slug(noise: NoiseModel, title: str) -> str:
@@ -134,7 +166,12 @@ def _trained(arm: Arm, bench: Bench) -> Run | None:
         if described(run.recipe) != described(arm.recipe):
             raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
     else:
-        about = {"fingerprint": scenes.fingerprint, "training_images": len(rows), "held_out_images": len(held_out)}
+        about = {
+            "fingerprint": scenes.fingerprint,
+            "training_images": len(rows),
+            "held_out_images": len(held_out),
+            "left_out_images": bench.scenes.bad,
+        }
         run = create_run(directory, arm.recipe, about, bench.device, PHOTOGRAPHS)
     say(f"{directory.name}:")
     validation = validation_pairs(bench.scenes, held_out, crops_of(arm.recipe).channels, arm.test)
@@ -167,7 +204,7 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
 
     Kept image by image: an evaluation that is stopped goes on.
     """
-    path = bench.results / "scores" / f"{_slug(noise, title)}.json"
+    path = bench.results / SCORES / f"{_slug(noise, title)}.json"
     key = {"format": FORMAT, "method": identity, "noise": described(noise), "images": bench.digests}
     try:
         content = read_json(path, "scores")
@@ -188,9 +225,15 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
     return known
 
 
-def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores) -> str:
+def _results(
+    experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench, left_out: Sequence[str]
+) -> str:
     """Markdown: the scores and differences, and how they were measured."""
     notes = [note for note in (experiment.caution, experiment.note) if note]
+    if bench.baseline and not bench.prior_steps and any(isinstance(noise, Bernoulli) for noise in scores):
+        notes.append("The deep image prior, hours per image on a CPU, is left out at this scale.")
+    if left_out:
+        notes.append(f"Test images that could not be used: {', '.join(left_out)}.")
     lines = [f"# {experiment.name}", "", *(line for note in notes for line in (note, ""))]
     for noise, own in scores.items():
         first, *others = [arm.title for arm in trained if arm.test == noise]
@@ -203,6 +246,11 @@ def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], score
             for arm in (first, *others)
         ]
         lines.append("")
+        share = covered_share(_tested(bench, scores), 3, noise)
+        if share is not None:
+            lines += [f"Pixels that the noise replaced or took: {share:.4f} of all.", ""]
+        if experiment.figure == "curves":
+            lines += [*_course(noise, trained), ""]
     run = next(iter(trained.values()))
     optimisation, crops = run.recipe.optimisation, crops_of(run.recipe)
     steps = sorted({own.recipe.optimisation.steps for own in trained.values()})
@@ -224,12 +272,29 @@ def _results(experiment: PhotographExperiment, trained: Mapping[Arm, Run], score
     return "\n".join(lines)
 
 
+def _course(noise: NoiseModel, trained: Mapping[Arm, Run]) -> list[str]:
+    """Markdown: how soon and how far each arm of a noise got. The slower of two has the lower mean over its course."""
+    lines = ["| held-out images, dB | mean over the course | end |", "| --- | --- | --- |"]
+    for arm, run in trained.items():
+        if arm.test == noise:
+            values = [value for _, value in _curve(run)]
+            lines.append(f"| {arm.title} | {fmean(values):.2f} | {values[-1]:.2f} |")
+    return lines
+
+
+def _curve(run: Run) -> list[tuple[int, float]]:
+    """The steps and the PSNR of held-out images; without the untrained network's, which would set the scale."""
+    return run.metric("validation/psnr/network")[1:]
+
+
 def _signed(value: Estimate) -> str:
     return f"{value:+.2f}"
 
 
 def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> None:
     path = bench.results / f"{experiment.name}.png"
+    if path.exists() and path.stat().st_mtime >= max(file.stat().st_mtime for file in _score_files(bench)):
+        return  # drawn from these scores: the methods need not run again
     if experiment.figure == "sweep":
         panels = [_sweep(scores, experiment.arms[0].title)]
         draw_curves(path, panels, f"One network per level and loss; bands: {INTERVAL}.")
@@ -238,9 +303,8 @@ def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: 
         panels = [_convergence(noise, trained) for noise in scores]
         draw_curves(path, panels, "PSNR of held-out images while training.")
     rows = []
+    tests = _tested(bench, scores)
     for noise in scores:
-        usable = {(score.set, score.image) for score in scores[noise]}
-        tests = [test for test in bench.tests if (test.set, test.name) in usable]
         reference = read_reference(tests[len(tests) // 5], 3)
         methods = {
             arm.title: network_method(run.network().to(bench.device), bench.device)
@@ -252,22 +316,29 @@ def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: 
     draw_strips(path if experiment.figure == "examples" else bench.results / "examples.png", rows)
 
 
+def _score_files(bench: Bench) -> Iterator[Path]:
+    return (bench.results / SCORES).glob("*.json")
+
+
 def _convergence(noise: NoiseModel, trained: Mapping[Arm, Run]) -> Panel:
     curves = []
     for arm, run in trained.items():
         if arm.test == noise:
-            points = run.metric("validation/psnr/network")[1:]  # the untrained network would set the scale
-            curves.append(Curve(arm.title, [step for step, _ in points], [value for _, value in points]))
+            steps, values = zip(*_curve(run), strict=True)
+            curves.append(Curve(arm.title, steps, values))
     return Panel(spoken(noise), "steps", "PSNR, dB", curves)
 
 
 def _sweep(scores: Scores, first: str) -> Panel:
     """Every arm's difference to the first over the level of the noise."""
-    titles = dict.fromkeys(s.method for own in scores.values() for s in own if s.method not in (INPUT, first))
-    levels = [noise.low for noise in scores]
+    by_method: dict[str, dict[float, Estimate]] = {}
+    for noise, own in scores.items():
+        for title in dict.fromkeys(s.method for s in own if s.method not in (INPUT, first)):  # not all at every level
+            by_method.setdefault(title, {})[noise.low] = difference(own, title, first)
     curves = []
-    for title in titles:
-        values = [difference(own, title, first) for own in scores.values()]
-        low, high = zip(*((value.low or value.mean, value.high or value.mean) for value in values), strict=True)
-        curves.append(Curve(title, levels, [value.mean for value in values], low, high))
+    for title, values in by_method.items():
+        means = [value.mean for value in values.values()]
+        low = [value.mean if value.low is None else value.low for value in values.values()]
+        high = [value.mean if value.high is None else value.high for value in values.values()]
+        curves.append(Curve(title, list(values), means, low, high))
     return Panel("random-valued impulses", "share p of replaced pixels", f"PSNR against {first}, dB", curves)

@@ -16,7 +16,9 @@ import torch
 from mri_n2n import environment
 from mri_n2n.durable import write_text
 from mri_n2n.runs import spoken
+from mri_n2n.tracking import announce_experiment
 from mri_n2n.training.seeding import RandomStreams
+from pipelines.experiments import check_own
 from pipelines.figures import draw_curves
 from pipelines.paper.finite_targets import (
     BANDWIDTH,
@@ -38,6 +40,8 @@ def reproduce_appendix(folder: Path, scale: Scale) -> str:
 
     What an earlier call left there is replaced.
     """
+    check_own(folder)
+    announce_experiment(folder)
     began = time.monotonic()
     streams, repetitions, (samples, draws) = RandomStreams(0), REPETITIONS[scale], SAMPLES[scale]
     finite, seeking = finite_targets(repetitions, streams), mode_seeking(samples, draws, streams)

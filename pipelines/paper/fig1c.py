@@ -2,7 +2,7 @@
 
 Source: Lehtinen et al., ICML 2018, Fig 1c. Of 2,000 captures, case 1: 100 images, one noisy capture each and the mean
 of its 19 others as a clean target; case 2: the same captures, all 38,000 ordered noisy pairs; case 3: 1,000 images,
-two captures each.
+two captures each. `small` has a tenth of it: 10 images of 20 captures, 100 images of 2.
 Paper: case 3 above case 2 above case 1, by several tenths of a decibel each.
 Cost: `small` about 20 minutes on two CPU cores.
 Command: mri-n2n reproduce fig1c TRAIN --test KODAK --scale small
@@ -18,17 +18,15 @@ NOTE = (
     "A latent image is a random crop of a photograph; photographs are taken in random order, and again once each has "
     "given one."
 )
-FEW = 100  # latent images of cases 1 and 2
 EACH = 2  # captures of an image in case 3
 
 
 def fig1c(scale: Scale) -> PhotographExperiment:
     """The three cases."""
     noise = Gaussian(25, 25)
-    latents = FEW if scale.name != "smoke" else 4
     crops = Crops(scale.latent)
-    few = CaptureRequest(latents, scale.budget, noise, crops)
-    many = CaptureRequest(latents * scale.budget // EACH, EACH, noise, crops)
+    few = CaptureRequest(scale.latents, scale.budget, noise, crops)
+    many = CaptureRequest(scale.latents * scale.budget // EACH, EACH, noise, crops)
     clean, noisy = scale.recipe(exposures_task("clean")), scale.recipe(exposures_task("noisy"))
     arms = (
         Arm("case 1: few, noisy and mean", clean, noise, few),

@@ -48,7 +48,7 @@ class PhotographExperiment:
 class Scale:
     """How large an experiment is.
 
-    The paper's: crops of 256, four per step (§A.2); its length is not stated there, 300,000 steps are ours.
+    The paper's: crops of 256 (§3.1), four per step (§A.2); its length is not stated there, 300,000 steps are ours.
     """
 
     name: ScaleName
@@ -61,8 +61,9 @@ class Scale:
     least_light: float = 0.0  # the smallest λ of photon noise while training; tests are at λ = 30
     bf16: bool = True
     prior_steps: int = DeepImagePrior.steps  # of the deep image prior; 0 leaves it out
-    latent: int = 384  # pixels of a captured image's side (Fig 1c)
-    budget: int = 20  # captures of each latent image in its cases 1 and 2
+    latents: int = 100  # captured images in cases 1 and 2 of Fig 1c
+    latent: int = 384  # pixels of a side of theirs
+    budget: int = 20  # captures of each of them
 
     def recipe(self, task: Task[Any], *, red30: bool = False, share: float = 1.0) -> Recipe[Any]:
         """The recipe of a task: the rate is constant, then falls (§A.2); `share` of the scale's steps."""
@@ -75,10 +76,21 @@ class Scale:
 
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        "smoke", 3, crop=32, batch_size=2, unet_width=6, red30_width=4, bf16=False, prior_steps=2, latent=48, budget=3
+        "smoke",
+        3,
+        crop=32,
+        batch_size=2,
+        unet_width=6,
+        red30_width=4,
+        bf16=False,
+        prior_steps=2,
+        latents=4,
+        latent=48,
+        budget=3,
     ),
     # A step sees an eighth of the paper's pixels, which the paper's rate does not survive; crops below 128 would leave
     # the U-Net's coarsest maps nothing but their borders, and it would fail on larger images.
+    # A tenth of Fig 1c's captures, and no room to move the crops: else so short a training never exhausts them.
     # Towards λ = 0 the variance of a noisy target, x/λ, has no bound: two such crops move so short a training for long.
     "small": Scale(
         "small",
@@ -89,7 +101,8 @@ SCALES: dict[ScaleName, Scale] = {
         least_light=1.0,
         red30_width=32,
         prior_steps=0,
-        latent=192,
+        latents=10,
+        latent=128,
     ),
     "paper": Scale("paper", 300_000, crop=256, bf16=False),
 }

@@ -18,6 +18,7 @@ from natural_images.baselines import (
     anscombe,
     exact_unbiased_inverse,
 )
+from natural_images.image_files import BadImage
 
 
 def scene(channels: int, size: int = 64) -> Tensor:
@@ -114,14 +115,15 @@ def test_variance_stabilised_improves_and_is_unbiased(colours: str) -> None:
 @pytest.mark.usefixtures("bm3d")
 @pytest.mark.parametrize("shape", [(1, 2, 32, 32), (1, 3, 8, 8), (1, 1, 15, 32)])
 def test_images_that_bm3d_cannot_take(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"16×16"):
+    with pytest.raises(BadImage, match=r"16×16"):
         BlockMatching(25.0)(torch.zeros(shape))
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm3d", None)
-    with pytest.raises(UsageError, match=r"pip install 'mri-n2n\[baselines\]'"):
-        BlockMatching(25.0)(torch.zeros((1, 1, 32, 32)))
+    for method in (BlockMatching, VarianceStabilised):
+        with pytest.raises(UsageError, match=r"pip install 'mri-n2n\[baselines\]'"):
+            method(25.0)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

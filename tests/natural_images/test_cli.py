@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mri_n2n.run_directory import open_run
-from natural_images.image_files import ImageFile, read_pixels, write_image
+from natural_images.image_files import ImageFile, read_image, read_pixels, write_image
 from natural_images.recipes import PHOTOGRAPHS
 
 TINY = ("--crop", 32, "--width", 6, "--batch-size", 2, "--steps", 4)
@@ -176,6 +176,48 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(pictures: Path, tmp_path:
     train("--resume", tmp_path / "runs" / "cut")
     one, two = (open_run(tmp_path / "runs" / name, PHOTOGRAPHS).network().state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_terminated_folder_leaves_nothing_half_written(
+    cli: Callable[..., object], trained: Path, pictures: Path
+) -> None:
+    source = Path("many")
+    source.mkdir()
+    for number in range(300):
+        (source / f"{number:03d}.png").write_bytes((pictures / "picture-001.png").read_bytes())
+    command = [sys.executable, "-m", "pipelines", "photos", "denoise", trained, source, "out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(Path("out").glob("0*.png")):
+        time.sleep(0.01)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted." in err
+    assert 0 < len(list(Path("out").glob("*.png"))) < 300
+    assert not list(Path("out").glob(".partial-*"))
+    answer = cli("photos", "denoise", "tiny", source, "out")
+    assert answer.code == 0
+    assert " 0 failed" in answer.out
+    assert len(list(Path("out").glob("*.png"))) == 300
+
+
+def test_bad_pairs_are_left_out_of_the_scores(
+    cli: Callable[..., object], trained: Path, exposures: tuple[Path, Path], pictures: Path
+) -> None:
+    """One that is too small for the SSIM, and one that is the same picture in two files."""
+    noisy, clean = exposures
+    for folder, value in ((noisy, 10), (clean, 12)):
+        pixels = np.full((8, 8, 3), value, np.uint8)
+        write_image(folder / "small.png", pixels, ImageFile(pixels, None, (1.0, 1.0), {}))
+    same = read_image(pictures / "picture-000.png")
+    write_image(clean / "same.png", same.pixels, same)
+    write_image(noisy / "same.tif", same.pixels, same)
+    answer = cli("photos", "evaluate", "tiny", "--pairs", noisy, clean)
+    assert answer.code == 3, answer.err
+    assert "too small" in answer.err
+    assert "2 could not be used" in answer.err
 
 
 def test_resuming_needs_the_images_as_they_were(cli: Callable[..., object], pictures: Path, tmp_path: Path) -> None:
