@@ -100,20 +100,22 @@ def batch_loader(
 ) -> Callable[[int], Batch]:
     """A function from step to batch: of the batch, this process's share.
 
-    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else rows are
-    read from disk.
+    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else the
+    integers of each batch are read from disk and sent, without waiting for the device.
     """
     rows, share = torch.tensor(data.rows("train")), world.share(batch_size)
-    stored = None
-    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
-        stored = data.resident("train").to(device)
+    on_gpu = device.type == "cuda"
+    resident = None
+    if on_gpu and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
+        resident = data.stored(rows.tolist()).to(device)
 
     def load(step: int) -> Batch:
         chosen = batch_rows(step, batch_size, len(rows), seed)[share]
-        if stored is not None:
-            images = as_images(stored[chosen.to(device)], data.manifest.bits)
+        if resident is not None:
+            stored = resident[chosen.to(device)]
         else:
-            images = data.images(rows[chosen].tolist()).to(device, non_blocking=True)
-        return Batch(images, rows[chosen])
+            read = data.stored(rows[chosen].tolist())
+            stored = (read.pin_memory() if on_gpu else read).to(device, non_blocking=True)
+        return Batch(as_images(stored, data.manifest.bits), rows[chosen])
 
     return load

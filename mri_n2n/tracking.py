@@ -21,11 +21,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.progress import say
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 EXPERIMENT = "mri-n2n"
+SQLITE = "sqlite:///"
 STATE = "tracking.json"
 PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 METRICS = "metrics.jsonl"
@@ -51,7 +53,7 @@ def tracking_uri() -> str:
 
     MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
 def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
@@ -118,6 +120,8 @@ def _known(directory: Path, uri: str) -> MirrorState | None:
 def _create(directory: Path, uri: str, name: str) -> MirrorState:
     from mlflow import MlflowClient
 
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        say("MLflow makes its database, once; that takes some seconds.")
     client = MlflowClient(uri)
     title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     experiment = client.get_experiment_by_name(title)

@@ -78,7 +78,7 @@ def fig9_command(
 @app.command("benchmark")
 def benchmark_command(
     part: Annotated[
-        Literal["all", "train", "reconstruct", "load", "corrupt"], typer.Argument(help="What to measure.")
+        Literal["all", "train", "reconstruct", "load", "corrupt", "start"], typer.Argument(help="What to measure.")
     ] = "all",
     size: Annotated[int, typer.Option(help="Side of the slices.")] = 256,
     batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,

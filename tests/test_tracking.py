@@ -78,7 +78,9 @@ def test_a_run_interrupted_and_resumed(
     assert tracked.data.metrics["system/cpu_utilization_percentage"] >= 0
 
 
-def test_mirroring_twice_adds_nothing(tmp_path: Path, tiny_recipe: Recipe, prepared: Path, sqlite: str) -> None:
+def test_mirroring_twice_adds_nothing(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, sqlite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = open_prepared(prepared)
     run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
     train_on_slices(run, data, CPU, track=False)
@@ -89,6 +91,7 @@ def test_mirroring_twice_adds_nothing(tmp_path: Path, tiny_recipe: Recipe, prepa
     assert again.startswith(first)
     assert points(sqlite, first, "loss") == before
     assert len(before) == 12
+    assert capsys.readouterr().err.count("makes its database") == 1
 
 
 def test_uploading_a_stopped_run_and_resuming_it(

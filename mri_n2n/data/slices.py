@@ -28,14 +28,14 @@ class PreparedData:
 
     def images(self, rows: Sequence[int]) -> Float[Tensor, "b s h w"]:
         """Some rows as images in [-0.5, 0.5], on the CPU."""
-        return as_images(torch.from_numpy(self.array[list(rows)]), self.manifest.bits)
+        return as_images(self.stored(rows), self.manifest.bits)
 
-    def resident(self, split: Split) -> Tensor:
-        """All rows of one split as stored integers, for a device that has room for them; see `as_images`.
+    def stored(self, rows: Sequence[int]) -> Shaped[Tensor, "b s h w"]:
+        """Some rows as stored integers: a quarter or half of what images take on their way to a device; see `as_images`.
 
         Sixteen bits come as int16 with the same bits: CUDA does not index unsigned ones.
         """
-        stored = self.array[self.rows(split)]
+        stored = self.array[list(rows)]
         return torch.from_numpy(stored.view(np.int16) if self.manifest.bits == 16 else stored)
 
 

@@ -28,6 +28,7 @@ def test_everything_is_measured(cli: Callable[..., object]) -> None:
     assert reconstruction["volume_seconds"]["median"] > reconstruction["network_seconds_per_batch"]["median"]
     assert result["load"]["slices_per_second"] > 0
     assert result["corrupt"]["slices_per_second"] > 0
+    assert 0 < result["start"]["help_seconds"]["median"] < result["start"]["first_step_seconds"]["median"] < 60
     assert result["matrix_product_gflops"]["fp32"] > 1
     assert result["peak_memory_mb"]["process"] > 100
 
@@ -37,6 +38,7 @@ def test_one_part_as_a_table(cli: Callable[..., object]) -> None:
     assert answer.code == 0, answer.err
     assert "drawing pairs" in answer.out
     assert "training" not in answer.out
+    assert "--help" not in answer.out
 
 
 def test_the_papers_operations() -> None:
