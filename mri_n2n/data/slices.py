@@ -31,7 +31,7 @@ class PreparedData:
         return as_images(self.stored(rows), self.manifest.bits)
 
     def stored(self, rows: Sequence[int]) -> Shaped[Tensor, "b s h w"]:
-        """Some rows as stored integers, a quarter or half of what images take on their way to a device; see `as_images`.
+        """Some rows as stored integers, a quarter or half of the bytes that images have; see `as_images`.
 
         Sixteen bits come as int16 with the same bits: CUDA does not index unsigned ones.
         """
