@@ -28,7 +28,10 @@ RunPath = Annotated[Path, typer.Argument(help="A run's folder, or its name under
 @photos.command("train")
 def train_command(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(help="Folder of clean images, to which noise is added.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of clean images, to which noise is added."),
+    ] = None,
     pairs: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="Or: two folders of noisy exposures of the same scenes, named alike. No noise is added."),
@@ -83,11 +86,12 @@ def train_command(
         raise typer.Exit(launched(gpus, chosen, "--gpus"))
     world, chosen = joined(chosen)
     if resume is not None:
-        refuse_with_resume(context, {"resume", "device", "save_seconds"})
+        refuse_with_resume(context, {"folder", "pairs", "resume", "device", "save_seconds"})
         run = open_run(find_run(resume), PHOTOGRAPHS)
         if "paths" not in run.data:
             raise UsageError(f"{run.directory} belongs to an experiment: go on with it by `mri-n2n reproduce`.")
-        scenes = indexed([Path(path) for path in run.data["paths"]])
+        moved = [folder] if folder is not None else pairs
+        scenes = indexed([Path(path) for path in moved or run.data["paths"]])
     else:
         if (folder is None) == (pairs is None):
             raise UsageError("name what to train on: mri-n2n photos train FOLDER, or --pairs FOLDER FOLDER.")

@@ -5,26 +5,28 @@ the noise (Eq. 8); where the noise is correlated, times the average of its summe
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.linalg import toeplitz
 from scipy.stats import norm
 from torch import Generator, Tensor
 
 from mri_n2n.evaluation import Estimate
 from mri_n2n.training.seeding import RandomStreams
+from natural_images.noise import BrownGaussian, Gaussian, NoiseModel, Poisson
 from pipelines.figures import Curve, Panel
 
 Z = float(norm.ppf(0.975))
 SIDE, IMAGES = 4, (1, 3, 10, 30, 100, 300, 1000)
-SIGMA, PHOTONS, BANDWIDTH = 25 / 255, 30.0, 1.0
+SIGMA, PHOTONS, BANDWIDTH = 25.0, 30.0, 1.0
+AT_ONCE = 2**18  # images drawn together
 CLEAN = torch.linspace(0.1, 0.9, SIDE * SIDE).reshape(SIDE, SIDE)
-ALONG = torch.exp(-(torch.arange(SIDE)[:, None] - torch.arange(SIDE)).square() / (4 * BANDWIDTH**2))
-"""Correlation along one side of an image: white noise blurred by a Gaussian of BANDWIDTH pixels, cut from a field."""
+BROWN = BrownGaussian(BANDWIDTH, SIGMA, SIGMA)
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,31 @@ class FiniteTargets:
         return self.error * over, self.low * over, self.high * over
 
 
-def gaussian(repetitions: int, images: int, generator: Generator) -> Float[Tensor, "r n h w"]:
-    """White noise."""
-    return SIGMA * torch.randn(repetitions, images, SIDE, SIDE, generator=generator)
+def _correlation(noise: BrownGaussian) -> Float[Tensor, "p p"]:
+    """Between the pixels of an image: along each side, the blur's overlap with itself."""
+    kernel = noise.kernel(torch.device("cpu"))
+    overlaps = [float(kernel[distance:] @ kernel[: len(kernel) - distance]) for distance in range(SIDE)]
+    along = torch.from_numpy(toeplitz(overlaps)).float()
+    return torch.kron(along, along)
 
 
-def poisson(repetitions: int, images: int, generator: Generator) -> Float[Tensor, "r n h w"]:
-    """The error of photon counts, larger where the image is brighter."""
-    rates = (PHOTONS * CLEAN).expand(repetitions, images, SIDE, SIDE)
-    return (torch.poisson(rates, generator) - rates) / PHOTONS
-
-
-def brown(repetitions: int, images: int, generator: Generator) -> Float[Tensor, "r n h w"]:
-    """Blurred noise, correlated within an image and independent between images."""
-    factor: Tensor = torch.linalg.cholesky(ALONG)
-    return factor @ gaussian(repetitions, images, generator) @ factor.T
-
-
-NOISES: Mapping[str, tuple[Callable[[int, int, Generator], Tensor], Tensor]] = {
-    "Gaussian": (gaussian, SIGMA**2 * torch.eye(SIDE**2)),
-    "Poisson": (poisson, torch.diag(CLEAN.flatten() / PHOTONS)),
-    "brown": (brown, SIGMA**2 * torch.kron(ALONG, ALONG)),
+NOISES: Mapping[str, tuple[NoiseModel, Tensor]] = {
+    "Gaussian": (Gaussian(SIGMA, SIGMA), (SIGMA / 255) ** 2 * torch.eye(SIDE**2)),
+    "Poisson": (Poisson(PHOTONS, PHOTONS), torch.diag(CLEAN.flatten() / PHOTONS)),
+    "brown": (BROWN, (SIGMA / 255) ** 2 * _correlation(BROWN)),
 }
-"""Each noise and its covariance between the pixels of an image."""
+"""The noise that networks are trained with, and its covariance between the pixels of an image."""
+
+
+def _squared_errors(noise: NoiseModel, repetitions: int, images: int, generator: Generator) -> Float[Tensor, " r"]:
+    """Of the mean of so many noisy images: its squared distance to the mean of the clean ones, each time anew."""
+    pieces = []
+    for done in range(0, repetitions, per_piece := max(1, AT_ONCE // images)):
+        count = min(per_piece, repetitions - done)
+        clean = (CLEAN - 0.5).expand(count * images, 1, SIDE, SIDE)
+        noisy = noise(clean, torch.full((count * images,), float(noise.low)), generator).image
+        pieces.append((noisy - clean).double().reshape(count, -1).mean(1).square())
+    return torch.cat(pieces)
 
 
 def finite_targets(repetitions: int, streams: RandomStreams) -> dict[str, FiniteTargets]:
@@ -83,9 +87,9 @@ def finite_targets(repetitions: int, streams: RandomStreams) -> dict[str, Finite
 
 
 def _finite_targets(noise: str, repetitions: int, streams: RandomStreams) -> FiniteTargets:
-    draw, covariance = NOISES[noise]
+    model, covariance = NOISES[noise]
     targets = np.array(IMAGES, dtype=np.float64) * SIDE**2
-    errors = [draw(repetitions, n, streams.at(noise, n)).double().mean((1, 2, 3)).square() for n in IMAGES]
+    errors = [_squared_errors(model, repetitions, n, streams.at(noise, n)) for n in IMAGES]
     error = np.array([float(squared.mean()) for squared in errors])
     half = np.array([Z * float(squared.std()) for squared in errors]) / math.sqrt(repetitions)
     weights = (error / half) ** 2  # of log error: the inverse of its variance, up to a factor

@@ -226,8 +226,11 @@ def test_resuming_needs_the_images_as_they_were(cli: Callable[..., object], pict
     for path in pictures.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     assert cli("photos", "train", folder, *TINY, "--run-name", "own").code == 0
-    (folder / "picture-000.png").unlink()
-    answer = cli("photos", "train", "--resume", "own")
+    moved = folder.rename(tmp_path / "moved")
+    assert cli("photos", "train", "--resume", "own").code == 2
+    assert cli("photos", "train", moved, "--resume", "own").code == 0
+    (moved / "picture-000.png").unlink()
+    answer = cli("photos", "train", moved, "--resume", "own")
     assert answer.code == 2
     assert "the data has changed" in answer.err
 
