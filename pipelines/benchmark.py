@@ -171,7 +171,10 @@ def training(work: Workload, rate: float) -> dict[str, Any]:
 
 
 def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
-    """The network alone on a batch; and a whole volume, from file to file, simulated undersampling included."""
+    """The network alone on a batch; and volumes from file to file, simulated undersampling included.
+
+    On a GPU a folder of as many as are read, restored and written side by side; on a CPU one.
+    """
     network = work.network().eval()
     image = torch.rand((work.batch_size, 1, work.size, work.size), device=work.device) - 0.5
     operations = forward_flops(network, image[:1])
@@ -181,11 +184,16 @@ def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
     recipe = Recipe(undersampling_task(), Optimisation(1), UNetSpec(width=work.width))
     reconstructor = Reconstructor(network, recipe, work.device, simulate=True)
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "head.nii.gz", Path(folder) / "reconstructed.nii.gz"
-        save_head(source, draw_head((work.size, work.size, depth), np.random.default_rng(0)), voxel_mm=1.0)
+        source, target = Path(folder) / "heads", Path(folder) / "reconstructed"
+        source.mkdir()
+        volumes = 1 + 2 * environment.volumes_overlapped(work.device)
+        head = draw_head((work.size, work.size, depth), np.random.default_rng(0))
+        for number in range(volumes):
+            save_head(source / f"{number}.nii.gz", head, voxel_mm=1.0)
         whole = timed(
             lambda: reconstruct_path(reconstructor, source, target, {}, overwrite=True), work.repeats, work.device
         )
+        each = {name: seconds / volumes for name, seconds in asdict(whole).items()}
     gflops = operations * work.batch_size / alone.median / 1e9
     return {
         "network_seconds_per_batch": asdict(alone),
@@ -193,8 +201,9 @@ def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
         "network_gflops": gflops,
         "network_share_of_matrix_product": gflops / rate,
         "volume": [work.size, work.size, depth],
-        "volume_seconds": asdict(whole),
-        "volume_to_matrix_product": whole.median / (operations * depth / rate / 1e9),
+        "volumes": volumes,
+        "volume_seconds": each,
+        "volume_to_matrix_product": each["median"] / (operations * depth / rate / 1e9),
     }
 
 
@@ -270,7 +279,8 @@ def table(result: Mapping[str, Any]) -> str:
         lines += [
             f"| inference | {part['network_slices_per_second']:.1f} slices/s, {part['network_gflops']:,.0f} GFLOP/s, "
             f"{part['network_share_of_matrix_product']:.0%} of the matrix product |",
-            f"| volume {'×'.join(map(str, part['volume']))}, file to file | {_seconds(part['volume_seconds'])}, "
+            f"| volume {'×'.join(map(str, part['volume']))}, file to file | {_seconds(part['volume_seconds'])} each "
+            f"({part['volumes']} in a folder), "
             f"{part['volume_to_matrix_product']:.2f} times the network's operations at the matrix product's rate |",
         ]
     for name, label in (("load", "loading"), ("corrupt", "drawing pairs")):
