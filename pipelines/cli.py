@@ -1,7 +1,9 @@
 """The command line: `mri-n2n`, also `python -m pipelines`."""
 
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,8 @@ import typer
 from mri_n2n.cli import Device, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
+
+LATER = 5.0  # seconds in which a failed process's others are stopped
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(photos, name="photos")
@@ -180,6 +184,13 @@ for _name, _about in PHOTOGRAPH_FIGURES.items():
     _photograph_command(_name, _about)
 
 
+def _let_the_first_speak() -> None:
+    """Where several processes train, the first tells what all of them met: the others are stopped before they do."""
+    if os.environ.get("RANK", "0") != "0":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(LATER)
+
+
 def main() -> None:
     """Run the command line: a `UsageError` is one line and exit code 2, anything else a bug with its traceback."""
     earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written is cleared
@@ -190,6 +201,7 @@ def main() -> None:
             print("Interrupted.", file=sys.stderr)
         raise
     except UsageError as error:
+        _let_the_first_speak()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     finally:

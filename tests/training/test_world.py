@@ -166,6 +166,7 @@ def test_a_batch_that_cannot_be_shared(prepared: Path, tmp_path: Path) -> None:
     ended = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert "multiple of 2" in ended.stderr
+    assert ended.stderr.count("error:") == 1  # said by one for both
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "runs").exists()
 
