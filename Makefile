@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: install test test-long demo benchmark clean
+.PHONY: install test test-long demo benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -43,6 +43,14 @@ demo: install
 benchmark: install
 	$(BIN)/mri-n2n benchmark
 	$(BIN)/python -m benchmarks.peers
+
+# The whole table of a GPU: plain, bf16, compiled, beside others, and how cost grows.
+benchmark-gpu: install
+	$(BIN)/mri-n2n benchmark --device cuda
+	$(BIN)/mri-n2n benchmark --device cuda --precision bf16
+	$(BIN)/mri-n2n benchmark --device cuda --precision bf16 --compile
+	$(BIN)/python -m benchmarks.peers --device cuda
+	$(BIN)/python -m benchmarks.growth --device cuda
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,6 +1,6 @@
 """How cost grows: with the batch, with the image, with the number of slices.
 
-    python -m benchmarks.growth [--device cpu] [--output FILE] [--picture FILE]
+    python -m benchmarks.growth [--device auto] [--output FILE] [--picture FILE]
 
 A point is a process of its own, so that its memory is its own. Batches are of 128×128 slices; images come one at a
 time; data sets hold slices of 64×64, batches of 16. The slope is that of the straight line through the points on
@@ -71,7 +71,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--point", nargs=2, help=argparse.SUPPRESS)

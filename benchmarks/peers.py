@@ -1,6 +1,6 @@
 """The same work by others' means, in one process: their networks, their loop, the way the published code feeds.
 
-    python -m benchmarks.peers [--size 256] [--batch-size 16] [--repeats 3] [--device cpu] [--precision fp32]
+    python -m benchmarks.peers [--size 256] [--batch-size 16] [--repeats 3] [--device auto] [--precision fp32]
                                [--output FILE]
 
 Networks are widened until a forward pass takes at least as many floating-point operations as ours; each is trained
@@ -37,7 +37,6 @@ from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, tr
 from pipelines.benchmark import Workload
 from pipelines.stopwatch import forward_flops, matrix_rates, timed
 
-Array = NDArray[np.float64]
 LOOP_STEPS = 50
 LOOP_SIZE = 32
 
@@ -259,7 +258,7 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

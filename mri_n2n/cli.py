@@ -79,10 +79,9 @@ def train_command(
     from mri_n2n.training.schedules import RampedRate
     from mri_n2n.training.world import joined
 
-    chosen = chosen_device(device)
     if gpus is not None:
-        raise typer.Exit(launched(gpus, chosen, "--gpus"))
-    world, chosen = joined(chosen)
+        raise typer.Exit(launched(gpus, device, "--gpus"))
+    world, chosen = joined(chosen_device(device))
     if resume is not None:
         refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})
         run = open_run(find_run(resume))

@@ -1,5 +1,6 @@
 """Where a run happens: device, versions, commit, load."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -11,9 +12,26 @@ import torch
 from mri_n2n import __version__
 from mri_n2n.errors import UsageError
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container
+
+
+def cores() -> int:
+    """The CPU cores that this process may use: by its affinity, and by its container's share of time."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = QUOTA.read_text(encoding="ascii").split()
+        return there if share == "max" else min(there, max(1, round(int(share) / int(period))))
+    except (OSError, ValueError):
+        return there
+
 
 def chosen_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes the first GPU if there is one."""
+    """The device called `name`; `auto` takes the first GPU if there is one.
+
+    From then on torch has no more threads than there are cores for this process, unless OMP_NUM_THREADS says how many.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

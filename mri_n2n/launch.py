@@ -1,26 +1,36 @@
 """Starting a command again as several processes on this machine, one per GPU."""
 
 import logging
+import os
 import sys
 import uuid
 
 import torch
 
+from mri_n2n.environment import chosen_device, cores
 from mri_n2n.errors import INTERRUPTED, UsageError
 
+SAVING = 600  # seconds that stopped processes have to save: a step on a CPU, and MLflow, may be slow
 
-def launched(count: int, device: torch.device, option: str) -> int:
+
+def launched(count: int, name: str, option: str) -> int:
     """Run the command line of this process in `count` processes, without its `option`; return the exit code.
 
-    torch's launcher starts them, tells them of each other, and stops all when one fails.
+    name: of the device that was asked for. torch's launcher starts them, tells them of each other, and stops all when
+    one fails. On a CPU they share its cores.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    there = torch.cuda.device_count() if device.type == "cuda" else count
-    if not 1 <= count <= there:
-        raise UsageError(f"{option} {count} is not possible: torch sees {torch.cuda.device_count()} GPUs here.")
+    device, there = chosen_device(name), torch.cuda.device_count()
+    if name != "cpu" and not 1 <= count <= there:
+        raise UsageError(f"{option} {count} is not possible: torch sees {there} GPUs here. On CPUs: --device cpu.")
+    if count < 1:
+        raise UsageError(f"{option} must be at least 1, got {count}.")
+    if device.type == "cpu":
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
     config = LaunchConfig(
         1, 1, count, run_id=str(uuid.uuid4()), rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", max_restarts=0

@@ -89,13 +89,14 @@ class Reconstructor:
             slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
             images = (slices - offset) / scale - 0.5
             result = self._slices(network, images, [f"{volume.sha256}/{place}" for place in chosen]).cpu()
-            shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
-            qualities.append(psnr(result, images)[shown])
+            if self.simulate:
+                shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
+                qualities.append(psnr(result, images)[shown])
             output[:, :, chosen] = np.moveaxis(((result + 0.5) * scale + offset).numpy(), 0, -1)
         if not np.isfinite(output).all():
             raise UsageError("the network's output is not finite: its weights are damaged or do not fit this volume.")
-        quality = float(torch.cat(qualities).mean())
-        return output, quality if self.simulate and math.isfinite(quality) else None
+        quality = float(torch.cat(qualities).mean()) if self.simulate else math.nan
+        return output, quality if math.isfinite(quality) else None
 
     def _slices(
         self, network: nn.Module, images: Float[Tensor, "b h w"], identities: list[str]

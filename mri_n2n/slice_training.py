@@ -13,7 +13,7 @@ from mri_n2n.recipes import MRI, Recipe, sampling_facts
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
-from mri_n2n.training.batches import batch_rows
+from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.task import Batch
 from mri_n2n.training.world import ALONE, World
 
@@ -104,18 +104,16 @@ def batch_loader(
     integers of each batch are read from disk and sent, without waiting for the device.
     """
     rows, share = torch.tensor(data.rows("train")), world.share(batch_size)
-    on_gpu = device.type == "cuda"
     resident = None
-    if on_gpu and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
+    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
         resident = data.stored(rows.tolist()).to(device)
 
     def load(step: int) -> Batch:
         chosen = batch_rows(step, batch_size, len(rows), seed)[share]
         if resident is not None:
-            stored = resident[chosen.to(device)]
+            stored = resident[sent(chosen, device)]
         else:
-            read = data.stored(rows[chosen].tolist())
-            stored = (read.pin_memory() if on_gpu else read).to(device, non_blocking=True)
+            stored = sent(data.stored(rows[chosen].tolist()), device)
         return Batch(as_images(stored, data.manifest.bits), rows[chosen])
 
     return load

@@ -81,10 +81,9 @@ def train_command(
     from natural_images.recipes import PHOTOGRAPHS, exposures_task, noise_model, noise_task
     from natural_images.training import create_photograph_run, indexed, train_on_photographs
 
-    chosen = chosen_device(device)
     if gpus is not None:
-        raise typer.Exit(launched(gpus, chosen, "--gpus"))
-    world, chosen = joined(chosen)
+        raise typer.Exit(launched(gpus, device, "--gpus"))
+    world, chosen = joined(chosen_device(device))
     if resume is not None:
         refuse_with_resume(context, {"folder", "pairs", "resume", "device", "save_seconds"})
         run = open_run(find_run(resume), PHOTOGRAPHS)

@@ -1,6 +1,5 @@
 """Random crops of scenes. Decoded images are kept while a bounded cache holds them."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
+from mri_n2n.environment import cores
 from mri_n2n.errors import UsageError
-from mri_n2n.training.batches import batch_rows
+from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
 from mri_n2n.training.world import ALONE, World
@@ -75,7 +75,7 @@ class CropLoader:
         self._crops, self._batch_size, self._device = crops, batch_size, device
         self._seed, self._streams = seed, RandomStreams(seed)
         self._share = range(batch_size)[world.share(batch_size)]
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="crops")
+        self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="crops")
         self._coming: dict[int, tuple[Tensor, list[Future[Tensor]]]] = {}
 
     def __enter__(self) -> "CropLoader":
@@ -92,10 +92,7 @@ class CropLoader:
             if later not in self._coming:
                 self._coming[later] = self._begun(later)
         rows, crops = self._coming.pop(step)
-        images = torch.stack([crop.result() for crop in crops])
-        if self._device.type == "cuda":
-            images = images.pin_memory()
-        return Batch(images.to(self._device, non_blocking=True), rows)
+        return Batch(sent(torch.stack([crop.result() for crop in crops]), self._device), rows)
 
     def _begun(self, step: int) -> tuple[Tensor, list[Future[Tensor]]]:
         chosen = batch_rows(step, self._batch_size, len(self._rows), self._seed)

@@ -1,7 +1,6 @@
 """Photographs to train on: an index of folders. Only file names are held: 50,000 of them cost some 30 MB."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mri_n2n.data.selection import evenly_spread
+from mri_n2n.environment import cores
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from natural_images.alignment import misfit
@@ -97,7 +97,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _index(scenes: Sequence[tuple[Path, ...]], folders: tuple[Path, ...], bad: int = 0) -> ImageScenes:
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         checked = list(bar(pool.map(_checked, scenes), description="indexing", unit="scene", total=len(scenes)))
     _tell(problems := [str(result) for result in checked if isinstance(result, UsageError)])
     good = [(scene, hashes) for scene, hashes in zip(scenes, checked, strict=True) if isinstance(hashes, tuple)]

@@ -1,4 +1,4 @@
-"""Which rows of a data set make up which batch."""
+"""Which rows of a data set make up which batch, and how they reach the device."""
 
 from functools import lru_cache
 
@@ -15,6 +15,11 @@ def batch_rows(step: int, batch_size: int, population: int, seed: int) -> Tensor
     """
     places = range(step * batch_size, (step + 1) * batch_size)
     return torch.stack([_permutation(place // population, population, seed)[place % population] for place in places])
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. A GPU takes it through pinned memory, without which the CPU would wait for the step."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=4)

@@ -66,20 +66,34 @@ class World:
         return int(held)
 
     def mapped(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """`function` of every item, in order; each process computes a part, all have the result."""
-        own = [function(item) for item in items[self.rank :: self.size]]
+        """`function` of every item, in order; each process computes a part, all have the result.
+
+        A `UsageError` of one is raised by all: none waits for what does not come.
+        """
         if self.size == 1:
-            return own
-        gathered: list[Any] = [None] * self.size
-        distributed.all_gather_object(gathered, own)
+            return [function(item) for item in items]
+        gathered = self._gathered(lambda: [function(item) for item in items[self.rank :: self.size]])
         return list(chain.from_iterable(zip_longest(*gathered)))[: len(items)]
 
     def first(self, make: Callable[[], T], find: Callable[[], T]) -> T:
-        """What one process makes, and the others find once it is made."""
-        made = make() if self.leads else None
-        if self.size > 1:
-            distributed.barrier()
-        return find() if made is None else made
+        """What one process makes, and the others find once it is made; its `UsageError` is raised by all."""
+        if self.size == 1:
+            return make()
+        made: list[T] = []
+        self._gathered(lambda: made.append(make()) if self.leads else None)
+        return made[0] if made else find()
+
+    def _gathered(self, own: Callable[[], Any]) -> list[Any]:
+        """What the function gives in each process, in all of them."""
+        try:
+            result: tuple[Any, str | None] = own(), None
+        except UsageError as error:
+            result = None, str(error)
+        gathered: list[tuple[Any, str | None]] = [result] * self.size
+        distributed.all_gather_object(gathered, result)
+        if trouble := next((error for _, error in gathered if error is not None), None):
+            raise UsageError(trouble)
+        return [values for values, _ in gathered]
 
 
 ALONE = World()

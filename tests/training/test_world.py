@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mri_n2n.errors import INTERRUPTED, UsageError
-from mri_n2n.launch import _without
+from mri_n2n.launch import _without, launched
 from mri_n2n.networks.unet import UNet
 from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run, open_run
@@ -80,6 +80,45 @@ def trained(world: World) -> tuple[dict[str, torch.Tensor], list[float]]:
     return network.state_dict(), losses
 
 
+def gradients(world: World) -> list[torch.Tensor]:
+    """Of one step without an optimiser, whose scale Adam would hide."""
+    images = torch.rand((8, 1, 32, 32), generator=torch.Generator().manual_seed(0)) - 0.5
+    torch.manual_seed(0)
+    network = UNet(width=6)
+    loss = world.parallel(network)(images[world.share(8)]).square().mean()
+    torch.autograd.backward(loss)
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+def drawn(world: World) -> list[float]:
+    """A number that each process draws for the corruption of a trainer's first step."""
+    numbers = []
+
+    def corruption(batch: Batch, generator: torch.Generator) -> TrainingPair:
+        numbers.append(float(torch.rand(1, generator=generator)))
+        return TrainingPair(batch.images[:, 0], batch.images[:, 0])
+
+    batch = Batch(torch.zeros((1, 1, 1, 32, 32)), torch.arange(1))
+    network = UNet(width=6)
+    plan = TrainingPlan(Task(corruption, SquaredError()), lambda _: batch, 1, RampedRate(), RandomStreams(0))
+    train(
+        TrainState(network, adam(network), world=world),
+        plan,
+        record=lambda step, latest: None,
+        evaluate=lambda step: None,
+        save=lambda: None,
+        poll=lambda step: Request.GO_ON,
+    )
+    return world.mapped(lambda _: numbers[0], range(world.size))
+
+
+def failing(item: int) -> int:
+    """Fails in the second process alone."""
+    if item == 1:
+        raise UsageError("the second one failed")
+    return item
+
+
 def in_two_processes(place: Path) -> None:
     """What each of the two processes of the test below does."""
     world, device = joined(CPU)
@@ -88,9 +127,16 @@ def in_two_processes(place: Path) -> None:
     assert world.most(world.rank) == 1
     assert world.mean(torch.tensor([float(world.rank), 4.0])).tolist() == [0.5, 4.0]
     assert world.first(lambda: "made", lambda: "found") == ("made" if world.leads else "found")
+    for step in (lambda: world.mapped(failing, range(2)), lambda: world.first(lambda: failing(1), lambda: 0)):
+        with pytest.raises(UsageError, match="the second one"):  # raised by all, and nobody waits
+            step()
+    first, second = drawn(world)
+    assert first == drawn(ALONE)[0]
+    assert first != second
     weights, losses = trained(world)
+    own = gradients(world)
     if world.leads:
-        torch.save({"weights": weights, "losses": losses}, place)
+        torch.save({"weights": weights, "losses": losses, "gradients": own}, place)
 
 
 def launch(*command: object) -> subprocess.CompletedProcess[str]:
@@ -104,6 +150,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     weights, losses = trained(ALONE)
+    torch.testing.assert_close(two["gradients"], gradients(ALONE), rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(two["losses"], losses, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(two["weights"], weights, rtol=1e-3, atol=1e-4)
 
@@ -159,6 +206,26 @@ def test_stopped_in_two_processes_and_gone_on_with_in_one(prepared: Path, tmp_pa
     resumed.send_signal(signal.SIGTERM)
     assert resumed.wait(timeout=60) == INTERRUPTED
     assert checked(tmp_path / "runs/r").progress()[0] > done
+
+
+def test_what_one_meets_both_are_told(prepared: Path, tmp_path: Path) -> None:
+    """The run exists: the first process finds it out, and the other is not left with a broken connection."""
+    asked = command(prepared, "--steps", 2, "--batch-size", 4, "--run-name", "taken", "--gpus", 2)
+    for code in (0, 2):
+        ended = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == code, ended.stderr
+    assert ended.stderr.count("error:") == 1
+    assert "exists" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match="--device cpu"):
+        launched(2, "auto", "--gpus")
+    with pytest.raises(UsageError, match="at least 1"):
+        launched(0, "cpu", "--gpus")
 
 
 def test_a_batch_that_cannot_be_shared(prepared: Path, tmp_path: Path) -> None:
