@@ -195,10 +195,15 @@ def fig4_orders(means: dict[tuple[str, str], float]) -> None:
 
 
 def fig5_orders(means: dict[tuple[str, str], float]) -> None:
-    gaps = {noise: means[noise, "L0"] - means[noise, "L1"] for noise, _ in means}
-    assert means["impulses, p = 0.1", "L1"] > means["impulses, p = 0.1", "clean targets"] - 2
-    assert gaps["impulses, p = 0.7"] > 3
-    assert gaps["impulses, p = 0.9"] > 3
+    """Up to a half of the pixels L1 stays near clean targets, beyond it falls behind, and behind L0."""
+    median, mode = (
+        {noise: means[noise, loss] - means[noise, "clean targets"] for noise, _ in means} for loss in ("L1", "L0")
+    )
+    few, half, most, nearly_all = (f"impulses, p = {share}" for share in (0.1, 0.5, 0.7, 0.9))
+    assert min(median[few], median[half]) > -1
+    assert max(median[most], median[nearly_all]) < -2.5
+    assert mode[most] > median[most] + 1
+    assert mode[nearly_all] > median[nearly_all]
 
 
 @pytest.mark.long
