@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
@@ -23,6 +22,7 @@ from natural_images.image_files import (
     WRITTEN,
     BadImage,
     ImageFile,
+    _libvips,
     as_floats,
     as_integers,
     find_images,
@@ -31,6 +31,7 @@ from natural_images.image_files import (
     write_image,
 )
 
+pyvips = _libvips()  # silent, as it is in use
 ORIENTATION, MAKE, EXIF_FOLDER, USER_COMMENT = 0x0112, 0x010F, 0x8769, 0x9286
 COMMENT = b"ASCII\0\0\0taken at night"
 

@@ -132,4 +132,4 @@ def test_smoke(tmp_path: Path) -> None:
         picture = imread(tmp_path / f"{name}.png")[..., :3]
         assert picture.shape[1] > 1000
         assert (picture.min(-1) < 1).mean() > 0.02
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6  # with what marks the folder as ours
