@@ -85,8 +85,8 @@ def gradients(world: World) -> list[torch.Tensor]:
     images = torch.rand((8, 1, 32, 32), generator=torch.Generator().manual_seed(0)) - 0.5
     torch.manual_seed(0)
     network = UNet(width=6)
-    loss = world.parallel(network)(images[world.share(8)]).square().mean()
-    torch.autograd.backward(loss)
+    parallel = world.parallel(network)  # it must live until the gradients are exchanged
+    torch.autograd.backward(parallel(images[world.share(8)]).square().mean())
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
