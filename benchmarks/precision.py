@@ -1,6 +1,6 @@
 """What bf16 in the network costs in quality: the same trainings in both precisions, at equal seeds.
 
-    python -m benchmarks.precision DATA [--steps N] [--seeds N] [--device cpu] [--output FOLDER]
+    python -m benchmarks.precision DATA [--steps N] [--seeds N] [--device auto] [--output FOLDER]
 
 DATA is what `mri-n2n prepare` made. Noisy targets, 10 % of k-space, batches of four, as in `reproduce fig9 --scale
 small`. FOLDER gets results.md with the difference in PSNR; stopped, the same command goes on.

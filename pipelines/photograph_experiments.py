@@ -117,14 +117,14 @@ def run_photograph_experiment(
             return None
         trained[arm] = run
     scores = _scored(trained, bench)
-    tested = set(_tested(bench, scores))
+    tested = _tested(bench, scores)
     left_out = [f"{test.set}/{test.name}" for test in found if test not in tested]
-    text = _results(experiment, trained, scores, bench, left_out)
+    text = _results(experiment, trained, scores, bench, tested, left_out)
     write_text(folder / "results.md", text)
     write_csv(
         folder / "scores.csv", [{"noise": spoken(noise), **asdict(s)} for noise, own in scores.items() for s in own]
     )
-    _draw(experiment, trained, scores, bench)
+    _draw(experiment, trained, scores, bench, tested)
     tell_tracker(runs, folder)
     return Outcome(text, left_out)
 
@@ -226,7 +226,12 @@ def _kept(title: str, identity: str, method: Method, noise: NoiseModel, bench: B
 
 
 def _results(
-    experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench, left_out: Sequence[str]
+    experiment: PhotographExperiment,
+    trained: Mapping[Arm, Run],
+    scores: Scores,
+    bench: Bench,
+    tested: Sequence[TestImage],
+    left_out: Sequence[str],
 ) -> str:
     """Markdown: the scores and differences, and how they were measured."""
     notes = [note for note in (experiment.caution, experiment.note) if note]
@@ -246,7 +251,7 @@ def _results(
             for arm in (first, *others)
         ]
         lines.append("")
-        share = covered_share(_tested(bench, scores), 3, noise)
+        share = covered_share(tested, 3, noise)
         if share is not None:
             lines += [f"Pixels that the noise replaced or took: {share:.4f} of all.", ""]
         if experiment.figure == "curves":
@@ -261,10 +266,10 @@ def _results(
     where = run.environment
     tested_images = {(score.set, score.image) for own in scores.values() for score in own}
     sets = Counter(name for name, _ in sorted(tested_images))
-    tested = ", ".join(f"{name} ({count})" for name, count in sets.items())
+    counted = ", ".join(f"{name} ({count})" for name, count in sets.items())
     lines += [
         f"Brackets: {INTERVAL}; one training per arm, seed {run.recipe.seed}. PSNR per image, rounded and clipped to 8 "
-        f"bit. Tested on {tested}. Trained on {images} images (crops of {crops.size}), {' or '.join(map(str, steps))} "
+        f"bit. Tested on {counted}. Trained on {images} images (crops of {crops.size}), {' or '.join(map(str, steps))} "
         f"steps of {optimisation.batch_size}, {'bf16' if optimisation.bf16 else 'fp32'}, on {where['hardware']} (torch "
         f"{where['torch']}). Training time: {times}.",
         "",
@@ -291,7 +296,13 @@ def _signed(value: Estimate) -> str:
     return f"{value:+.2f}"
 
 
-def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: Scores, bench: Bench) -> None:
+def _draw(
+    experiment: PhotographExperiment,
+    trained: Mapping[Arm, Run],
+    scores: Scores,
+    bench: Bench,
+    tests: Sequence[TestImage],
+) -> None:
     path = bench.results / f"{experiment.name}.png"
     if path.exists() and path.stat().st_mtime >= max(file.stat().st_mtime for file in _score_files(bench)):
         return  # drawn from these scores: the methods need not run again
@@ -303,7 +314,6 @@ def _draw(experiment: PhotographExperiment, trained: Mapping[Arm, Run], scores: 
         panels = [_convergence(noise, trained) for noise in scores]
         draw_curves(path, panels, "PSNR of held-out images while training.")
     rows = []
-    tests = _tested(bench, scores)
     for noise in scores:
         reference = read_reference(tests[len(tests) // 5], 3)
         methods = {
