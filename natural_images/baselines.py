@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ TABULATED = 100.0  # mean counts; above it the inverse's asymptote is exact to 2
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [1 / 2, 0, -1 / 2], [1 / 4, -1 / 2, 1 / 4]])  # brightness, two colours
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """Denoises images in [-0.5, 0.5] whose noise was never clipped; the result is not clipped either."""
 

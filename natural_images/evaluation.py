@@ -1,9 +1,10 @@
 """Scoring on test sets: each image corrupted once, restored by every method, compared with the truth in 8 bit."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,33 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mri_n2n.errors import UsageError
+from mri_n2n.durable import read_json, write_json
+from mri_n2n.errors import UNREADABLE, UsageError
 from mri_n2n.evaluation import Estimate, estimate
 from mri_n2n.metrics import psnr, ssim
 from mri_n2n.progress import bar, say
+from mri_n2n.recipes import described
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.datasets import Channels, as_images
-from natural_images.image_files import BadImage, find_images, read_pixels
+from natural_images.image_files import BadImage, digest, find_images, read_pixels
 from natural_images.noise import NoiseModel, Realisation
+from natural_images.recipes import slug, spoken
 from natural_images.restoration import restored
 
 INPUT = "input"
+FORMAT = "photograph scores 1"
 RESAMPLES = 10_000
 SMALLEST = 11  # pixels: the window of the SSIM
 
 Image = Float[Tensor, "c h w"]
-Method = Callable[[Realisation], Float[Tensor, "1 c h w"]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to restore an image. identity: what its results depend on besides the image, its noise and the title."""
+
+    identity: str
+    restore: Callable[[Realisation], Float[Tensor, "1 c h w"]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,11 @@ class TestImage:
     name: str
     path: Path
 
+    @property
+    def label(self) -> str:
+        """What tells it from all others."""
+        return f"{self.set}/{self.name}"
+
 
 def read_reference(test: TestImage, channels: Channels) -> Reference:
     """Decode a test image. Raises `BadImage` if that fails."""
@@ -73,39 +90,66 @@ def realisation_of(noise: NoiseModel, reference: Reference) -> Realisation:
     return noise(reference.image[None], torch.tensor([float(noise.low)]), generator)
 
 
-def network_method(network: nn.Module, device: torch.device) -> Method:
-    """Restoring by a network."""
-    return lambda realisation: restored(network, realisation.image[0], device)[None]
+def network_method(network: nn.Module, weights: str, device: torch.device) -> Method:
+    """Restoring by a network on `device`. weights: their SHA-256."""
+    return Method(weights, lambda realisation: restored(network, realisation.image[0], device)[None])
 
 
 @torch.inference_mode()
 def evaluate(
-    tests: Sequence[TestImage],
-    channels: Channels,
-    noise: NoiseModel,
-    methods: Mapping[str, Method],
-    *,
-    keep: Callable[[list[Score]], None] | None = None,
-) -> tuple[list[Score], list[Path]]:
-    """Score the corrupted input and every method on every image, one image in memory at a time.
+    tests: Sequence[TestImage], channels: Channels, noise: NoiseModel, methods: Mapping[str, Method], kept: Path
+) -> list[Score]:
+    """Score the corrupted input and every method, by its title, on every image, one image in memory at a time.
 
-    noise: at one fixed level. keep: gets the scores of each image, as soon as they are known. Returns the scores, and
-    the images that could not be used; each is told.
+    noise: at one fixed level. kept: a folder for the scores, written image by image: an evaluation that was stopped
+    goes on, and what it holds of the same methods and images is not measured again. Images that cannot be scored are
+    told and left out. Raises if none can.
     """
+    digests = digests_of(tests)
+    usable = [test for test in tests if test.label in digests]
     scores: list[Score] = []
-    bad = []
-    for test in bar(tests, description="evaluating", unit="image"):
+    for title, method in methods.items():
+        path = kept / f"{slug(noise, title)}.json"
+        key = {"format": FORMAT, "method": method.identity, "noise": described(noise), "images": digests}
+        own = _known(path, key)
+        done = {(score.set, score.image) for score in own}
+        missing = [test for test in usable if (test.set, test.name) not in done]
+        if missing:
+            say(f"{spoken(noise)}: {title}")
+        for test in bar(missing, description="evaluating", unit="image", shown=bool(missing)):
+            try:
+                reference = read_reference(test, channels)
+                own += scored(reference, realisation_of(noise, reference), {title: method})
+            except BadImage as error:
+                say(f"left out: {error}")
+                continue
+            write_json(path, {"key": key, "scores": [asdict(score) for score in own]})
+        if not own:
+            raise UsageError("none of the test images can be used. What is wrong with each is told above.")
+        scores += own if not scores else [score for score in own if score.method != INPUT]
+        scorable = {(score.set, score.image) for score in own}
+        usable = [test for test in usable if (test.set, test.name) in scorable]  # each is told once
+    return scores
+
+
+def digests_of(tests: Sequence[TestImage]) -> dict[str, str]:
+    """The SHA-256 of every test image's file, by its label; those that cannot be read are told and left out."""
+    digests = {}
+    for test in tests:
         try:
-            reference = read_reference(test, channels)
-            own = scored(reference, realisation_of(noise, reference), methods)
+            digests[test.label] = digest(test.path)
         except BadImage as error:
-            bad.append(test.path)
             say(f"left out: {error}")
-            continue
-        scores += own
-        if keep:
-            keep(own)
-    return scores, bad
+    return digests
+
+
+def _known(path: Path, key: Mapping[str, object]) -> list[Score]:
+    try:
+        content = read_json(path, "scores")
+        same = content["key"] == json.loads(json.dumps(key))
+        return [Score(**score) for score in content["scores"]] if same else []
+    except (UsageError, *UNREADABLE):
+        return []
 
 
 def covered_share(tests: Sequence[TestImage], channels: Channels, noise: NoiseModel) -> float | None:
@@ -119,19 +163,13 @@ def covered_share(tests: Sequence[TestImage], channels: Channels, noise: NoiseMo
     return sum(shares) / len(shares)
 
 
-def check_some(scores: Sequence[Score]) -> None:
-    """Raise if nothing could be scored."""
-    if not scores:
-        raise UsageError("none of the test images can be used. What is wrong with each is told above.")
-
-
 def scored(reference: Reference, realisation: Realisation, methods: Mapping[str, Method]) -> list[Score]:
     """The scores of all methods on one image, the input's first. Raises `BadImage` if it cannot be scored."""
     if min(reference.image.shape[-2:]) < SMALLEST:
         raise BadImage(
             f"{reference.set}/{reference.name} is too small to be scored: expected {SMALLEST} pixels a side."
         )
-    results = {INPUT: realisation.image} | {name: method(realisation) for name, method in methods.items()}
+    results = {INPUT: realisation.image} | {name: method.restore(realisation) for name, method in methods.items()}
     return [_score(reference, name, result[0]) for name, result in results.items()]
 
 

@@ -89,3 +89,9 @@ def spoken(noise: NoiseModel) -> str:
         return f"{type(noise).__name__}, {'σ' if isinstance(noise, Gaussian) else 'λ'} = {noise.low:g}"
     names = {Bernoulli: "Bernoulli", TextOverlay: "text", Impulses: "impulses", SaltAndPepper: "salt and pepper"}
     return f"{names[type(noise)]}, p = {noise.low:g}"
+
+
+def slug(noise: NoiseModel, title: str) -> str:
+    """A name for files: "gaussian-sigma-25-noisy-targets"."""
+    words = f"{spoken(noise)} {title}".lower().replace("σ", "sigma").replace("λ", "lambda")
+    return "-".join("".join(c if c.isalnum() or c == "." else " " for c in words).split())

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
-from natural_images.baselines import BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
+from natural_images.baselines import Baseline, BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
 from natural_images.datasets import as_images, index_pairs
 from natural_images.drawing import Image, draw_strips
 from natural_images.evaluation import (
@@ -24,7 +26,6 @@ from natural_images.evaluation import (
     Reference,
     Score,
     by_set,
-    check_some,
     evaluate,
     images_of_sets,
     network_method,
@@ -38,7 +39,8 @@ from natural_images.noise import Bernoulli, BrownGaussian, Gaussian, NoiseModel,
 from natural_images.training import crops_of, noise_to_test
 
 EXAMPLES = 3
-OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png")
+SCORES = "scores"  # of an evaluation that has not ended
+OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png", SCORES)
 NETWORK = "network"
 INTERVAL = "95 % bootstrap over images"
 
@@ -53,7 +55,7 @@ def report_on_images(
     baseline: bool = False,
     overwrite: bool = False,
 ) -> tuple[str, int]:
-    """Corrupt test images, score `run` on them, write tables and pictures into `place`.
+    """Corrupt test images, score `run` on them, write tables and pictures into `place`. Interrupted, it goes on.
 
     Returns the table, and how many images could not be used.
     """
@@ -64,12 +66,14 @@ def report_on_images(
     methods = (classical(noise, device) if baseline else {}) | _methods(run, device)
     tests = images_of_sets(folders)
     channels = crops_of(run.recipe).channels
-    scores, bad = evaluate(tests, channels, noise, methods)
-    check_some(scores)
-    good = [test for test in tests if test.path not in bad]
+    scores = evaluate(tests, channels, noise, methods, place / SCORES)
+    scorable = {(score.set, score.image) for score in scores}
+    good = [test for test in tests if (test.set, test.name) in scorable]
     references = [read_reference(test, channels) for test in _some(good)]
     rows = [restored_row(reference, realisation_of(noise, reference), methods) for reference in references]
-    return _written(run, place, scores, rows, {"noise": described(noise)}, device), len(bad)
+    text = _written(run, place, scores, rows, {"noise": described(noise)}, device)
+    rmtree(place / SCORES)
+    return text, len(tests) - len(good)
 
 
 def report_on_exposures(
@@ -97,7 +101,8 @@ def report_on_exposures(
             continue
         if row in drawn:
             rows.append(restored_row(reference, Realisation(both[:1]), methods))
-    check_some(scores)
+    if not scores:
+        raise UsageError("none of the pairs can be used. What is wrong with each is told above.")
     return _written(run, place, scores, rows, {"noise": "as captured"}, device), bad
 
 
@@ -110,16 +115,18 @@ def classical(noise: NoiseModel, device: torch.device, prior_steps: int = DeepIm
     if isinstance(noise, BrownGaussian):
         return {}
     if isinstance(noise, Gaussian):
-        matching = BlockMatching(noise.low)
-        return {"BM3D": lambda realisation: matching(realisation.image)}
+        return {"BM3D": _method(BlockMatching(noise.low), "bm3d")}
     if isinstance(noise, Poisson):
-        stabilised = VarianceStabilised(noise.low)
-        return {"Anscombe + BM3D": lambda realisation: stabilised(realisation.image)}
+        return {"Anscombe + BM3D": _method(VarianceStabilised(noise.low), "bm3d")}
     if isinstance(noise, Bernoulli):
-        prior = partial(_prior, DeepImagePrior(prior_steps), device)
-        return {"deep image prior": prior} if prior_steps else {}
+        prior = DeepImagePrior(prior_steps)
+        return {"deep image prior": Method(f"{prior}", partial(_prior, prior, device))} if prior_steps else {}
     median = MedianFilter(5 if noise.low > 0.3 else 3)
-    return {f"median {median.size}×{median.size}": lambda realisation: median(realisation.image)}
+    return {f"median {median.size}×{median.size}": _method(median, "scipy")}
+
+
+def _method(baseline: Baseline, package: str) -> Method:
+    return Method(f"{baseline}, {package} {version(package)}", lambda realisation: baseline(realisation.image))
 
 
 def _prior(prior: DeepImagePrior, device: torch.device, realisation: Realisation) -> torch.Tensor:
@@ -132,7 +139,7 @@ def restored_row(
 ) -> tuple[str, dict[str, Image]]:
     """An image as a row of a picture: corrupted, restored by every method, and true."""
     images: dict[str, Image] = {INPUT: realisation.image[0]}
-    images |= {name: method(realisation)[0] for name, method in methods.items()}
+    images |= {name: method.restore(realisation)[0] for name, method in methods.items()}
     return reference.name, images | {"reference": reference.image}
 
 
@@ -149,12 +156,18 @@ def summary(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
 
 
 def _make_room(place: Path, overwrite: bool) -> None:
-    clear(place, OWN_FILES, overwrite=overwrite, dry_run=True)
+    stopped = place.is_dir() and [path.name for path in place.iterdir()] == [SCORES]
+    clear(place, OWN_FILES, overwrite=overwrite or stopped, dry_run=True)
     check_writable(place)
 
 
+def method_of(run: Run, device: torch.device) -> Method:
+    """Restoring by a run's network."""
+    return network_method(run.network().to(device), str(run.provenance()["weights_sha256"]), device)
+
+
 def _methods(run: Run, device: torch.device) -> dict[str, Method]:
-    return {NETWORK: network_method(run.network().to(device), device)}
+    return {NETWORK: method_of(run, device)}
 
 
 def _some(items: Sequence[Any]) -> list[Any]:

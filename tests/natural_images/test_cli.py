@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mri_n2n.run_directory import open_run
+from natural_images import evaluation
 from natural_images.image_files import ImageFile, read_image, read_pixels, write_image
 from natural_images.recipes import PHOTOGRAPHS
 
@@ -233,6 +234,30 @@ def test_resuming_needs_the_images_as_they_were(cli: Callable[..., object], pict
     answer = cli("photos", "train", moved, "--resume", "own")
     assert answer.code == 2
     assert "the data has changed" in answer.err
+
+
+def test_an_interrupted_evaluation_goes_on(
+    cli: Callable[..., object], trained: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was scored is not scored again, and the results are those of one that was not interrupted."""
+    assert cli("photos", "evaluate", "tiny", pictures, "--output", "whole").code == 0
+    restored: list[int] = []
+    original = evaluation.restored
+
+    def interrupted(*arguments: object) -> object:
+        restored.append(1)
+        if len(restored) == 5:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation, "restored", interrupted)
+    assert cli("photos", "evaluate", "tiny", pictures).code == 130
+    assert [path.name for path in (trained / "evaluation").iterdir()] == ["scores"]
+    again = cli("photos", "evaluate", "tiny", pictures)
+    assert again.code == 0, again.err
+    assert len(restored) == 5 + 8 + 3  # the rest of twelve, and three for the picture
+    scores = [(folder / "images.csv").read_text() for folder in (Path("whole"), trained / "evaluation")]
+    assert scores[0] == scores[1]
 
 
 def test_the_classical_method_beside_the_network(cli: Callable[..., object], trained: Path, pictures: Path) -> None:
