@@ -28,7 +28,7 @@ def measure(data_path: Path) -> dict[str, Any]:
     data = open_prepared(data_path)
     places = [(volume, position) for volume in data.manifest.split("train") for position in range(len(volume.slices))]
     chosen = places[:: max(1, len(places) // SLICES)][:SLICES]
-    pair: Any = pair_at(data, Undersampling(acceleration=10.0, edge_probability=None), chosen)
+    pair: Any = pair_at(data, Undersampling(acceleration=10.0, edge_probability=None), chosen, torch.device("cpu"))
     reference = pair.target[:, 0]
     rows = []
     for weight in (1e-3, 3e-3, 1e-2, 3e-2):

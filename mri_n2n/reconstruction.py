@@ -21,7 +21,7 @@ from mri_n2n.overlap import Overlap
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
-from mri_n2n.training.task import TrainingPair, moved, network_output
+from mri_n2n.training.task import TrainingPair, network_output
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Reconstructor:
             chosen = range(start, min(start + batch_size, depth))
             slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
             images = (slices - offset) / scale - 0.5
-            result = self._slices(network, images, [f"{volume.sha256}/{place}" for place in chosen]).cpu()
+            result = self._slices(
+                network, images.to(self.device), [f"{volume.sha256}/{place}" for place in chosen]
+            ).cpu()
             if self.simulate:
                 shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
                 qualities.append(psnr(result, images)[shown])
@@ -103,11 +105,10 @@ class Reconstructor:
     ) -> Float[Tensor, "b h w"]:
         corruption = self.recipe.task.corruption
         if not self.simulate or not isinstance(corruption, Undersampling):
-            pair = TrainingPair(images[:, None], images[:, None])
-            return network_output(network, moved(pair, self.device))[:, 0]
+            return network_output(network, TrainingPair(images[:, None], images[:, None]))[:, 0]
         generators = [evaluation_generator(identity) for identity in identities]
         measurement = corruption.measure_each(images, generators)
-        return self.recipe.task.predict(network, moved(undersampled_pair(measurement, images), self.device))[:, 0]
+        return self.recipe.task.predict(network, undersampled_pair(measurement, images))[:, 0]
 
 
 def reconstruct_path(

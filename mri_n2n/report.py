@@ -24,7 +24,6 @@ from mri_n2n.evaluation import (
 )
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
-from mri_n2n.training.task import moved
 
 EXAMPLES = 3
 OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png")
@@ -59,7 +58,7 @@ def draw_slices(
 ) -> None:
     """Draw a few validation slices, always the same: every reconstruction, the reference, the error, their spectra."""
     places = validation_places(data, EXAMPLES)
-    pair = moved(pair_at(data, evaluable(recipe), places), device)
+    pair = pair_at(data, evaluable(recipe), places, device)
     images = {name: method(pair).cpu().numpy() for name, method in methods.items()}
     images["reference"] = pair.target[:, 0].cpu().numpy()
     examples = [{name: stack[index] for name, stack in images.items()} for index in range(len(places))]

@@ -96,17 +96,26 @@ class SliceMonitor:
 
 
 def batch_loader(
-    data: PreparedData, device: torch.device, batch_size: int, seed: int, world: World = ALONE
+    data: PreparedData,
+    device: torch.device,
+    batch_size: int,
+    seed: int,
+    world: World = ALONE,
+    *,
+    most_resident: int | None = None,
 ) -> Callable[[int], Batch]:
     """A function from step to batch: of the batch, this process's share.
 
-    On a GPU the training split lives in its memory as integers if a quarter of what is free holds it; else the
-    integers of each batch are read from disk and sent, without waiting for the device.
+    On a GPU the training split lives in its memory as integers if it has no more bytes than `most_resident`, by default
+    a quarter of what is free; else the integers of each batch are read from disk and sent, without waiting for the
+    device.
     """
     rows, share = torch.tensor(data.rows("train")), world.share(batch_size)
     resident = None
-    if device.type == "cuda" and data.array[:1].nbytes * len(rows) < torch.cuda.mem_get_info(device)[0] / 4:
-        resident = data.stored(rows.tolist()).to(device)
+    if device.type == "cuda":
+        most = torch.cuda.mem_get_info(device)[0] // 4 if most_resident is None else most_resident
+        if data.array[:1].nbytes * len(rows) <= most:
+            resident = data.stored(rows.tolist()).to(device)
 
     def load(step: int) -> Batch:
         chosen = batch_rows(step, batch_size, len(rows), seed)[share]

@@ -96,10 +96,13 @@ class Undersampling:
         return acquire(kspace, draw_mask(density, len(kspace), generator), density)
 
     def measure_each(self, images: Float[Tensor, "b h w"], generators: Sequence[Generator]) -> Measurement:
-        """Acquire each image under the mask of its own generator, so that the mask belongs to the image."""
-        density = self.density((images.shape[-2], images.shape[-1]))
-        masks = torch.cat([draw_mask(density, 1, generator) for generator in generators])
-        return acquire(to_kspace(images), masks, density)
+        """Acquire each image under the mask of its own generator, so that the mask belongs to the image.
+
+        The generators are the CPU's, and the masks those of every device.
+        """
+        grid = (images.shape[-2], images.shape[-1])
+        masks = torch.cat([draw_mask(self.density(grid), 1, generator) for generator in generators])
+        return acquire(to_kspace(images), masks.to(images.device), self.density(grid, images.device))
 
     def __call__(self, batch: Batch, generator: Generator) -> UndersampledPair:
         """Move each image at random, measure it twice (once for clean targets), reconstruct both naively."""

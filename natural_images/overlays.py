@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from mri_n2n.errors import UsageError
-from mri_n2n.training.task import moved
 from natural_images.noise import Images, Levels, Realisation
 
 CHARACTERS = string.ascii_letters + string.digits
@@ -90,7 +89,8 @@ def rendered_glyphs(device: torch.device) -> Glyphs:
     height = torch.tensor([opacities.shape[1] for opacities, _ in cells])
     rows, columns = torch.cat(inked).T
     largest = int(height.max()), int(width.max())
-    return moved(Glyphs(rows, columns, ink.cumsum(0) - ink, ink, width, height, largest), device)
+    rows, columns, ink, width, height = (tensor.to(device) for tensor in (rows, columns, ink, width, height))
+    return Glyphs(rows, columns, ink.cumsum(0) - ink, ink, width, height, largest)
 
 
 def _cells(size: int) -> tuple[UInt8[Tensor, "characters h w"], list[int]]:

@@ -12,7 +12,9 @@ from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
 from mri_n2n.evaluation import (
     CLASSICAL,
+    CONSISTENT,
     INPUT,
+    PLAIN,
     ZERO_FILLED,
     Score,
     differences,
@@ -29,6 +31,7 @@ from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import psnr
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import RepeatedScans, Undersampling
+from mri_n2n.training.task import network_output
 
 CPU = torch.device("cpu")
 FIVE = Undersampling(acceleration=5.0, edge_probability=None)
@@ -143,5 +146,18 @@ def test_methods(prepared: Path, tiny_recipe: Recipe) -> None:
     summary = summarised(evaluate(data, FIVE, methods, CPU, places=validation_places(data, 4)))
     assert summary[ZERO_FILLED]["psnr"].mean > summary[INPUT]["psnr"].mean
     assert summary["network with replacement"]["psnr"].mean > summary["network"]["psnr"].mean
-    pair = pair_at(data, FIVE, validation_places(data, 4))
+    pair = pair_at(data, FIVE, validation_places(data, 4), CPU)
     assert torch.equal(methods[INPUT](pair), pair.input[:, 0])
+
+
+def test_methods_that_share_a_network_share_its_passes(prepared: Path, tiny_recipe: Recipe) -> None:
+    data, network = open_prepared(prepared), tiny_recipe.network.build()
+    passes: list[int] = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    methods = methods_for(tiny_recipe, network)
+    pairs = [pair_at(data, FIVE, [place], CPU) for place in validation_places(data, 2)]
+    results = [[methods[name](pair) for name in (PLAIN, CONSISTENT)] for pair in pairs]
+    assert len(passes) == 2  # one for each pair, though two methods ask
+    for pair, (plain, consistent) in zip(pairs, results, strict=True):
+        assert torch.equal(plain, network_output(network, pair)[:, 0])
+        assert torch.equal(consistent, tiny_recipe.task.predict(network, pair)[:, 0])

@@ -1,13 +1,10 @@
 """The plug-in boundary: what a domain gives the engine to have something trained."""
 
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +25,6 @@ class TrainingPair:
 
     input: Float[Tensor, "b c h w"]
     target: Float[Tensor, "b m h w"]
-
-
-def moved(value: T, device: torch.device) -> T:
-    """A tensor, or a dataclass of tensors such as a training pair, on another device."""
-    return cast(T, _moved(value, device))
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{part.name: _moved(getattr(value, part.name), device) for part in fields(value)})
-    return value
 
 
 PairT = TypeVar("PairT", bound=TrainingPair)
