@@ -13,6 +13,7 @@ from mri_n2n import __version__
 from mri_n2n.errors import UsageError
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container
+MEMORY, MEMORY_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
 def cores() -> int:
@@ -23,6 +24,15 @@ def cores() -> int:
         return there if share == "max" else min(there, max(1, round(int(share) / int(period))))
     except (OSError, ValueError):
         return there
+
+
+def free_memory() -> int:
+    """The bytes that this process may still take: what the machine has, and what its container is allowed."""
+    free = psutil.virtual_memory().available
+    try:
+        return min(free, max(0, int(MEMORY.read_text(encoding="ascii")) - int(MEMORY_USED.read_text(encoding="ascii"))))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
 
 
 def chosen_device(name: str) -> torch.device:

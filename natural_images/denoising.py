@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from mri_n2n.durable import check_writable, writing
+from mri_n2n.environment import free_memory
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import bar, say
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import (
+    MOST_PIXELS,
     WRITTEN,
     BadImage,
     ImageFile,
@@ -24,9 +26,10 @@ from natural_images.image_files import (
     read_image,
     write_image,
 )
-from natural_images.restoration import restored
+from natural_images.restoration import MOST_VALUES, reach_of, restored
 
 LOG = "denoised.jsonl"
+BYTES = 40  # for each pixel of an image that is read, restored and written, besides feature maps
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Denoiser:
     channels: Channels
     device: torch.device
     provenance: Mapping[str, Any]
+
+    def most_pixels(self) -> int:
+        """The largest image that memory holds now: where it is short, the system would end the whole program."""
+        free, maps = free_memory(), 4 * reach_of(self.network).values
+        return max(0, min(MOST_PIXELS, max(free // (BYTES + maps), (free - 4 * MOST_VALUES) // BYTES)))
 
     def __call__(self, image: ImageFile) -> Pixels:
         """The denoised pixels `[h w c]`, in the depth and colours of the file."""
@@ -110,6 +118,7 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
             log.add(name, source_sha256=source_digest, result_sha256=digest(target / name))
             done += 1
         except BadImage as error:
+            log.withdraw(name)
             failures[path] = str(error)
             say(f"failed: {error}")
     return Outcome(done, already, failures)
@@ -117,7 +126,7 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
 
 def _denoise(denoiser: Denoiser, source: Path, target: Path) -> None:
     try:
-        image = read_image(source)
+        image = read_image(source, most_pixels=denoiser.most_pixels())
         write_image(target, denoiser(image), image)
     except UsageError as error:
         raise BadImage(str(error) if str(source) in str(error) else f"{source}: {error}") from None
@@ -148,13 +157,19 @@ class _Log:
         if not entry or entry.get("weights_sha256") != self._provenance.get("weights_sha256"):
             return False
         if "result_sha256" not in entry:
-            return True
+            return "failed" not in entry
         return result.stat().st_size > 0 and bool(entry["result_sha256"] == digest(result))
 
     def made_from(self, name: Path, source_digest: str) -> bool:
         """Whether this result was finished, from a source of this hash."""
         entry = self._entries.get(str(name), {})
         return "result_sha256" in entry and entry.get("source_sha256") == source_digest
+
+    def withdraw(self, name: Path) -> None:
+        """Take back that an image was begun: what lies at its place is not ours."""
+        entry = self._entries.get(str(name))
+        if entry and "result_sha256" not in entry and "failed" not in entry:
+            self.add(name, failed="yes")
 
     def add(self, name: Path, **hashes: str) -> None:
         """Write a line: before an image is begun, so that its file is known to be ours, and when it is done."""

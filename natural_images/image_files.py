@@ -240,7 +240,8 @@ def _opened(path: Path, most_pixels: int) -> Any:
         raise BadImage(f"{path} has {frames} frames, expected one.")
     if image.width * image.height > most_pixels:
         size = f"{image.width} × {image.height} pixels"
-        raise BadImage(f"{path} has {size}, expected at most {most_pixels} in all. Cut it into parts.")
+        why = "" if most_pixels == MOST_PIXELS else ", which is what memory holds now"
+        raise BadImage(f"{path} has {size}, expected at most {most_pixels} in all{why}. Cut it into parts.")
     return image
 
 

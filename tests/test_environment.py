@@ -16,3 +16,13 @@ def test_a_container_s_share_of_time_counts(
     monkeypatch.setattr(environment, "QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     assert environment.cores() == min(64, most)
+
+
+@pytest.mark.parametrize(("allowed", "used", "free"), [("5000", "2000", 3000), ("2000", "5000", 0), ("max", "1", None)])
+def test_a_container_s_memory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: str, used: str, free: int | None
+) -> None:
+    for name, value in (("MEMORY", allowed), ("MEMORY_USED", used)):
+        (tmp_path / name).write_text(value)
+        monkeypatch.setattr(environment, name, tmp_path / name)
+    assert environment.free_memory() == free if free is not None else environment.free_memory() > 10**8

@@ -65,10 +65,11 @@ def test_an_interrupted_folder_goes_on(identity: Denoiser, pictures: Path, tmp_p
     denoise_folder(identity, pictures, target)
     log = target / LOG
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(lines[:-3]) + lines[-3][:20])  # killed between writing an image and its line
-    for name in ("picture-010.png", "picture-011.png"):
-        assert json.loads(lines[-1])["image"] == "picture-011.png"
-        (target / name).unlink(missing_ok=name == "picture-010.png")
+    begun, done = (json.loads(line) for line in lines[-4:-2])
+    assert begun["image"] == done["image"] == "picture-010.png"
+    assert "result_sha256" not in begun
+    log.write_text("".join(lines[:-3]) + lines[-3][:20])  # killed between writing picture 10 and its line
+    (target / "picture-011.png").unlink()
     outcome = denoise_folder(identity, pictures, target)
     assert (outcome.done, outcome.already, outcome.failures) == (2, 10, {})
     outcome = denoise_folder(identity, pictures, target)
@@ -86,6 +87,37 @@ def test_new_weights_and_new_sources_are_done_again(identity: Denoiser, pictures
     refused = denoise_folder(other, source, target)
     assert (refused.done, len(refused.failures)) == (0, 12)
     assert denoise_folder(other, source, target, overwrite=True).done == 12
+
+
+def test_a_retouched_result_survives_a_source_that_failed(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    """That it was to be overwritten once, which failed, is no leave to overwrite it later."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(pictures, source)
+    denoise_folder(identity, source, target)
+    (target / "picture-004.png").write_text("retouched")
+    content = (source / "picture-004.png").read_bytes()
+    (source / "picture-004.png").write_bytes(content[:100])
+    assert len(denoise_folder(identity, source, target, overwrite=True).failures) == 1
+    (source / "picture-004.png").write_bytes(content)
+    assert len(denoise_folder(identity, source, target).failures) == 1
+    assert (target / "picture-004.png").read_text() == "retouched"
+    assert denoise_folder(identity, source, target, overwrite=True).failures == {}
+
+
+def test_an_image_beyond_free_memory_does_not_stop_the_others(
+    identity: Denoiser, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    shutil.copytree(pictures, source)
+    with Image.open(source / "picture-003.png") as small:
+        small.resize((400, 300)).save(source / "large.png")
+        pixels = small.width * small.height
+    monkeypatch.setattr("natural_images.denoising.free_memory", lambda: pixels * (40 + 4 * 8 * 48))
+    outcome = denoise_folder(identity, source, tmp_path / "out")
+    assert outcome.done == 12
+    ((path, why),) = outcome.failures.items()
+    assert path.name == "large.png"
+    assert "memory" in why
 
 
 @pytest.mark.parametrize("content", ["retouched", ""])
