@@ -136,9 +136,8 @@ def evaluate_command(
     scores = report_scores(
         opened, open_prepared(data), folder, chosen_device(device), classical=classical, overwrite=overwrite
     )
-    done, steps = opened.progress()[0], opened.recipe.optimisation.steps
-    if done < steps:
-        typer.echo(f"The run is not finished: {done} of {steps} steps.")
+    if unfinished := opened.unfinished():
+        typer.echo(unfinished)
     typer.echo(table(scores))
     if opened.tracked:
         try:

@@ -22,6 +22,7 @@ from mri_n2n.training.checkpoint import read_state
 FORMAT = "mri-n2n run 1"
 RUNS = Path("runs")
 STATE = "training-state.pt"
+PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 OWN_FILES = (
     "run.json",
     METRICS,
@@ -100,7 +101,12 @@ class Run:
 
     def status(self) -> str:
         """MLflow's word for where the run is: FINISHED, or KILLED where it was stopped."""
-        return "FINISHED" if self.progress()[0] >= self.recipe.optimisation.steps else "KILLED"
+        return "KILLED" if self.unfinished() else "FINISHED"
+
+    def unfinished(self) -> str:
+        """What to tell who uses the network of a run that was stopped; empty for a finished run."""
+        done, steps = self.progress()[0], self.recipe.optimisation.steps
+        return f"The run is not finished: {done} of {steps} steps." if done < steps else ""
 
     def upload(self) -> str:
         """Bring MLflow's copy up to date; return its identifier there."""
@@ -130,7 +136,7 @@ class Run:
 
         The full recipe, the data's fingerprint and size (not its place), device, versions, commit.
         """
-        data = {f"data.{name}": str(value) for name, value in self.data.items() if name != "path"}
+        data = {f"data.{name}": str(value) for name, value in self.data.items() if name not in PLACES}
         return (
             flat(described(self.recipe))
             | data

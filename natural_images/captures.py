@@ -66,7 +66,7 @@ class Captures:
 def captured(directory: Path, request: CaptureRequest, scenes: Scenes, rows: Sequence[int]) -> Captures:
     """The captures of `request` from some scenes: made in `directory`, or found there from an earlier call."""
     about = {"request": described(request), "scenes": scenes.fingerprint, "rows": list(rows)}
-    if not _made(directory / ABOUT, about):
+    if not ((directory / ARRAY).exists() and _made(directory / ABOUT, about)):
         clear(directory, (ARRAY, ABOUT), overwrite=True)
         _write(directory / ARRAY, request, scenes, rows)
         write_json(directory / ABOUT, about)

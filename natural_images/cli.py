@@ -19,6 +19,7 @@ photos = typer.Typer(
 )
 
 SOME_FAILED = 3
+SMALLEST_CROP = 128  # for the U-Net: measured, docs/results/photos.md
 
 NoiseName = Literal["gaussian", "brown", "poisson", "bernoulli", "text", "impulses", "salt-and-pepper"]
 LossName = Literal["l2", "l1", "l0"]
@@ -114,6 +115,8 @@ def train_command(
         path = new_run_path(run_name or f"photos-{kind}-{network}-{steps}steps-seed{seed}")
         if world.leads:
             check_new(path, overwrite=overwrite)
+            if network == "unet" and crop < SMALLEST_CROP:
+                typer.echo(f"Crops below {SMALLEST_CROP} pixels: on larger images the U-Net will fail.", err=True)
         paths = [folder] if folder is not None else list(pairs or ())
         scenes = indexed(paths)
         run = world.first(
@@ -169,6 +172,8 @@ def evaluate_command(
         text, failed = report_on_images(
             opened, folders or [], place, chosen, level=level, baseline=baseline, overwrite=overwrite
         )
+    if unfinished := opened.unfinished():
+        typer.echo(unfinished)
     typer.echo(text)
     if opened.tracked:
         try:
@@ -198,6 +203,8 @@ def denoise_command(
     from natural_images.training import crops_of
 
     opened = open_run(find_run(run), PHOTOGRAPHS)
+    if unfinished := opened.unfinished():
+        typer.echo(unfinished, err=True)
     chosen = chosen_device(device)
     network = opened.network().to(chosen)
     denoiser = Denoiser(network, crops_of(opened.recipe).channels, chosen, opened.provenance())

@@ -110,7 +110,13 @@ def evaluate(
     scores: list[Score] = []
     for title, method in methods.items():
         path = kept / f"{slug(noise, title)}.json"
-        key = {"format": FORMAT, "method": method.identity, "noise": described(noise), "images": digests}
+        key = {
+            "format": FORMAT,
+            "channels": channels,
+            "method": method.identity,
+            "noise": described(noise),
+            "images": digests,
+        }
         own = _known(path, key)
         done = {(score.set, score.image) for score in own}
         missing = [test for test in usable if (test.set, test.name) not in done]
@@ -141,6 +147,11 @@ def digests_of(tests: Sequence[TestImage]) -> dict[str, str]:
         except BadImage as error:
             say(f"left out: {error}")
     return digests
+
+
+def fingerprint_of(digests: Mapping[str, str]) -> str:
+    """A hash of a test set: of its images' labels and contents."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def _known(path: Path, key: Mapping[str, object]) -> list[Score]:

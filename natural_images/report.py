@@ -26,7 +26,9 @@ from natural_images.evaluation import (
     Reference,
     Score,
     by_set,
+    digests_of,
     evaluate,
+    fingerprint_of,
     images_of_sets,
     network_method,
     read_reference,
@@ -71,7 +73,12 @@ def report_on_images(
     good = [test for test in tests if (test.set, test.name) in scorable]
     references = [read_reference(test, channels) for test in _some(good)]
     rows = [restored_row(reference, realisation_of(noise, reference), methods) for reference in references]
-    text = _written(run, place, scores, rows, {"noise": described(noise)}, device)
+    about = {
+        "noise": described(noise),
+        "tested_on": fingerprint_of(digests_of(good)),
+        "identities": {title: method.identity for title, method in methods.items()},
+    }
+    text = _written(run, place, scores, rows, about, device)
     rmtree(place / SCORES)
     return text, len(tests) - len(good)
 
@@ -87,23 +94,24 @@ def report_on_exposures(
     methods = _methods(run, device)
     scenes = index_pairs(*pairs)
     scores: list[Score] = []
-    rows = []
-    bad = scenes.bad
-    drawn = _some(range(len(scenes)))
-    for row in bar(range(len(scenes)), description="evaluating", unit="pair"):
+    good = []
+
+    def read(row: int) -> tuple[Reference, Realisation]:
         both = as_images(scenes.read(row), crops_of(run.recipe).channels)
-        reference = Reference(pairs[0].name, str(scenes.files[row][0].relative_to(pairs[0])), both[1])
+        name = str(scenes.files[row][0].relative_to(pairs[0]))
+        return Reference(pairs[0].name, name, both[1]), Realisation(both[:1])
+
+    for row in bar(range(len(scenes)), description="evaluating", unit="pair"):
         try:
-            scores += scored(reference, Realisation(both[:1]), methods)
+            scores += scored(*read(row), methods)
+            good.append(row)
         except BadImage as error:
-            bad += 1
             say(f"left out: {error}")
-            continue
-        if row in drawn:
-            rows.append(restored_row(reference, Realisation(both[:1]), methods))
-    if not scores:
+    if not good:
         raise UsageError("none of the pairs can be used. What is wrong with each is told above.")
-    return _written(run, place, scores, rows, {"noise": "as captured"}, device), bad
+    rows = [restored_row(*read(row), methods) for row in _some(good)]
+    about = {"noise": "as captured", "tested_on": scenes.fingerprint}
+    return _written(run, place, scores, rows, about, device), scenes.bad + len(scenes) - len(good)
 
 
 def classical(noise: NoiseModel, device: torch.device, prior_steps: int = DeepImagePrior.steps) -> dict[str, Method]:

@@ -36,6 +36,8 @@ def test_train_evaluate_denoise(cli: Callable[..., object], trained: Path, pictu
     summary = json.loads((trained / "evaluation" / "summary.json").read_text())
     assert summary["images"] == 12
     assert set(summary["methods"]) == {"input", "network"}
+    assert set(summary["identities"]) == {"network"}
+    assert len(summary["tested_on"]) == 64
     assert {path.name for path in (trained / "evaluation").iterdir()} == {
         "images.csv",
         "summary.json",
@@ -202,6 +204,39 @@ def test_a_terminated_folder_leaves_nothing_half_written(
     assert answer.code == 0
     assert " 0 failed" in answer.out
     assert len(list(Path("out").glob("*.png"))) == 300
+
+
+def test_mlflow_is_not_told_where_photographs_lie(cli: Callable[..., object], pictures: Path) -> None:
+    from mlflow import MlflowClient
+
+    assert cli("photos", "train", pictures, *TINY, "--run-name", "tiny").code == 0
+    client = MlflowClient(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mri-n2n")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert "data.fingerprint" in run.data.params
+    assert not any(pictures.name in value for value in run.data.params.values())
+
+
+def test_nothing_to_draw_among_the_pairs_chosen_first(
+    cli: Callable[..., object], trained: Path, exposures: tuple[Path, Path]
+) -> None:
+    """Pictures are made of what could be scored: here the middle one of five, two at each end being too small."""
+    for folder, value in zip(exposures, (10, 12), strict=True):
+        for number in (0, 1, 2, 4, 5):
+            pixels = np.full((8, 8, 3), value, np.uint8)
+            write_image(folder / f"scene-{number}.png", pixels, ImageFile(pixels, None, (1.0, 1.0), {}))
+    answer = cli("photos", "evaluate", "tiny", "--pairs", *exposures)
+    assert answer.code == 3, answer.err
+    assert (trained / "evaluation" / "examples.png").exists()
+
+
+def test_an_unfinished_run_says_so(
+    cli: Callable[..., object], trained: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mri_n2n.run_directory.Run.progress", lambda _: (3, 0))
+    assert "not finished: 3 of 4 steps" in cli("photos", "evaluate", "tiny", pictures).out
+    assert "not finished: 3 of 4 steps" in cli("photos", "denoise", "tiny", pictures, "out").err
 
 
 def test_bad_pairs_are_left_out_of_the_scores(
