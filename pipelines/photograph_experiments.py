@@ -72,6 +72,8 @@ def run_photograph_experiment(
         check_own(place)
     scenes, found = index_folder(training), images_of_sets(test_sets)
     tests = [test for test in found if _usable(test)]
+    if not tests:
+        raise UsageError("none of the test images can be used. What is wrong with each is told above.")
     bench = Bench(scenes, runs, device, baseline, experiment.prior_steps)
     for arm in experiment.arms:
         bench.classical(arm.test)  # a method that is not installed is missed now, and not after the training
@@ -93,13 +95,13 @@ def run_photograph_experiment(
     left_out = [test.label for test in found if test not in tested]
     without_prior = baseline and not experiment.prior_steps and any(isinstance(noise, Bernoulli) for noise in scores)
     findings = Findings(experiment, trained, scores, tested, left_out, without_prior)
-    text = results(findings)
-    write_text(folder / "results.md", text)
+    text, page = results(findings), folder / "results.md"
     rows = [{"noise": spoken(noise), **asdict(score)} for noise, own in scores.items() for score in own]
     write_csv(folder / "scores.csv", rows)
     drawn = folder / f"{experiment.name}.png"
-    if not drawn.exists() or drawn.stat().st_mtime < max(file.stat().st_mtime for file in (folder / SCORES).iterdir()):
-        draw(findings, methods, drawn)  # else it is of these scores: the methods need not run again
+    if not (drawn.exists() and page.exists() and page.read_text(encoding="utf-8") == text):
+        draw(findings, methods, drawn)
+        write_text(page, text)  # last: the pictures beside it are of these results, and the methods need not run again
     tell_tracker(runs, folder)
     return Outcome(text, left_out)
 

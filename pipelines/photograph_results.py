@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -24,6 +25,7 @@ from natural_images.evaluation import (
 from natural_images.noise import NoiseModel
 from natural_images.recipes import slug, spoken
 from natural_images.report import INTERVAL, restored_row
+from natural_images.tasks import SyntheticNoise
 from natural_images.training import crops_of
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.photographs import Arm, PhotographExperiment
@@ -56,7 +58,8 @@ def results(found: Findings) -> str:
     for noise, own in scores.items():
         first, *others = [arm.title for arm in trained if arm.test == noise]
         lines += [f"## {spoken(noise)}", "", table(own), "", "| difference | dB |", "| --- | --- |"]
-        lines += [f"| {other} − {first} | {_signed(difference(own, other, first))} |" for other in others]
+        arms = [(other, first) for other in others] + [(later, earlier) for earlier, later in pairwise(others)]
+        lines += [f"| {one} − {other} | {_signed(difference(own, one, other))} |" for one, other in arms]
         compared = [name for name in dict.fromkeys(s.method for s in own) if name not in (INPUT, first, *others)]
         lines += [
             f"| {arm} − {name} | {_signed(difference(own, arm, name))} |"
@@ -86,8 +89,22 @@ def results(found: Findings) -> str:
         f"steps of {optimisation.batch_size}, {'bf16' if optimisation.bf16 else 'fp32'}, on {where['hardware']} (torch "
         f"{where['torch']}). Training time: {times}.",
         "",
+        _trained_how(trained),
+        "",
     ]
     return "\n".join(lines)
+
+
+def _trained_how(trained: Mapping[Arm, Run]) -> str:
+    """The networks, the rate and the levels of the noise: what differs from scale to scale."""
+    recipes = [run.recipe for run in trained.values()]
+    networks = {f"{type(r.network).__name__.removesuffix('Spec')} of {r.network.width} feature maps" for r in recipes}
+    rates = [r.optimisation.schedule for r in recipes]
+    schedules = {f"{rate.peak:g}, falling over the last {rate.ramp_down:g} of the run" for rate in rates}
+    noises = [r.task.corruption.noise for r in recipes if isinstance(r.task.corruption, SyntheticNoise)]
+    levels = {f"{type(n).__name__} from {n.low:g} to {n.high:g}" for n in noises if n.low < n.high}
+    trained_with = f" Noise in training: {', '.join(sorted(levels))}." if levels else ""
+    return f"Networks: {', '.join(sorted(networks))}; rate {', '.join(sorted(schedules))}.{trained_with}"
 
 
 def _course(noise: NoiseModel, trained: Mapping[Arm, Run]) -> list[str]:

@@ -1,7 +1,7 @@
 """Fig 2 (§3.1, §3.2): what networks trained with noisy targets only make of Gaussian, Poisson and Bernoulli noise.
 
 Source: Lehtinen et al., ICML 2018, Fig 2. Uses the runs of table1 (`--runs`), and trains those that are missing.
-Cost: none after table1, but for the classical methods beside the networks (`--baseline`).
+Cost: after table1 only the scoring, and the classical methods beside the networks (`--baseline`).
 Command: mri-n2n reproduce fig2 TRAIN --test KODAK --scale small
 """
 

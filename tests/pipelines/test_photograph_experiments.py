@@ -23,22 +23,33 @@ def test_smoke(cli: Callable[..., object], name: str) -> None:
     assert "95 % bootstrap" in (folder / "results.md").read_text()
     rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
     assert {"noise", "set", "image", "method", "psnr", "ssim"} == set(rows[0])
+    network = "RED30 of 4" if name == "fig1a" else "UNet of 6"
+    assert f"Networks: {network} feature maps" in (folder / "results.md").read_text()
     again = cli("reproduce", name)  # finds everything done
     assert again.code == 0
     assert "evaluating" not in again.err
     assert again.out == answer.out
 
 
-@pytest.mark.parametrize("name", ["fig4", "fig5"])
-def test_smoke_with_the_classical_method(cli: Callable[..., object], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "classical"),
+    [
+        ("table1", ("BM3D", "Anscombe + BM3D", "deep image prior")),
+        ("fig4", ("median 5×5",)),
+        ("fig5", ("median 3×3", "median 5×5")),
+    ],
+)
+def test_smoke_with_the_classical_methods(cli: Callable[..., object], name: str, classical: tuple[str, ...]) -> None:
     """The median's window grows with the level, and with it its name."""
     answer = cli("reproduce", name, "--baseline")
     assert answer.code == 0, answer.err
-    assert "median 5×5" in answer.out
+    assert all(f"\n| {method} |" in answer.out for method in classical)
     picture = Path("runs") / f"{name}-smoke" / f"{name}.png"
     drawn = picture.stat().st_mtime_ns
     assert cli("reproduce", name, "--baseline").code == 0
     assert picture.stat().st_mtime_ns == drawn  # nothing has changed: the methods do not run again
+    assert cli("reproduce", name).code == 0
+    assert picture.stat().st_mtime_ns > drawn  # the classical methods are gone from table and picture
 
 
 def test_a_missing_method_is_missed_before_training(
@@ -124,6 +135,16 @@ def test_a_bad_test_image_is_left_out_each_time(cli: Callable[..., object], pict
         assert "could not be used: tests/picture-000.png" in answer.out
 
 
+def test_no_usable_test_image_is_missed_before_training(cli: Callable[..., object], pictures: Path) -> None:
+    tests = Path("tests")
+    tests.mkdir()
+    (tests / "bad.png").write_bytes(b"")
+    answer = cli("reproduce", "fig1a", pictures, "--test", tests)
+    assert answer.code == 2
+    assert "none of the test images" in answer.err
+    assert not Path("runs").exists()
+
+
 def test_results_do_not_go_among_other_files(cli: Callable[..., object], pictures: Path) -> None:
     before = sorted(pictures.iterdir())
     answer = cli("reproduce", "fig3", "--output", pictures)
@@ -172,10 +193,10 @@ def fig1a_orders(means: dict[tuple[str, str], float]) -> None:
 
 
 def fig1b_orders(means: dict[tuple[str, str], float]) -> None:
+    """The wider the blur, the further behind; how far, the results page says."""
     white, *brown = (value for (_, title), value in means.items() if title != "input")
     assert len(brown) == 2
-    assert white >= brown[0] >= brown[1]  # the wider, the slower
-    assert white - brown[0] <= 0.1
+    assert white > brown[0] > brown[1]
 
 
 def fig1c_orders(means: dict[tuple[str, str], float]) -> None:
@@ -185,8 +206,8 @@ def fig1c_orders(means: dict[tuple[str, str], float]) -> None:
 
 def fig3_orders(means: dict[tuple[str, str], float]) -> None:
     clean, median, mean = (value for (_, title), value in means.items() if title != "input")
-    assert median >= clean - 1.5
-    assert mean <= median - 3
+    assert median >= clean - 0.75
+    assert mean <= median - 2.5
 
 
 def fig4_orders(means: dict[tuple[str, str], float]) -> None:
