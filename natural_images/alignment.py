@@ -69,7 +69,8 @@ def _differ(first: NDArray[Any], second: NDArray[Any]) -> bool:
         if mean.std() < CONTRAST * max(1.0, mean.max()) or mean.var() < (1 + CLEAR) * noise:
             return False
         coarse.append(mean.ravel())
-    return bool(np.corrcoef(*coarse)[0, 1] < ALIKE)
+    alike: Any = np.corrcoef(coarse[0], coarse[1])
+    return bool(alike[0, 1] < ALIKE)
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

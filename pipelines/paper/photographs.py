@@ -58,6 +58,7 @@ class Scale:
     unet_width: int = 48
     red30_width: int = 128
     rate: float = 1e-3
+    ramp_down: float = 0.3  # of the run, at its end
     least_light: float = 0.0  # the smallest λ of photon noise while training; tests are at λ = 30
     bf16: bool = True
     prior_steps: int = DeepImagePrior.steps  # of the deep image prior; 0 leaves it out
@@ -68,7 +69,7 @@ class Scale:
     def recipe(self, task: Task[Any], *, red30: bool = False, share: float = 1.0) -> Recipe[Any]:
         """The recipe of a task: the rate is constant, then falls (§A.2); `share` of the scale's steps."""
         network: NetworkSpec = RED30Spec(width=self.red30_width) if red30 else UNetSpec(3, 3, width=self.unet_width)
-        schedule = RampedRate(self.rate, ramp_up=0.0, ramp_down=0.3, last_momentum=0.9)
+        schedule = RampedRate(self.rate, ramp_up=0.0, ramp_down=self.ramp_down, last_momentum=0.9)
         steps = max(1, round(share * self.steps))
         optimisation = Optimisation(steps, self.batch_size, schedule, bf16=self.bf16)
         return Recipe(task, optimisation, network, samples=Crops(self.crop))
