@@ -50,7 +50,7 @@ def point(part: str, given: dict[str, Any], device: str) -> dict[str, Any]:
     """One point, measured in this process."""
     work = Workload(**given, repeats=5, device=environment.chosen_device(device))
     key = "seconds_per_step" if part == "train" else "seconds_per_batch"
-    timing = PARTS[part](work, 1.0)[key]
+    timing = PARTS[part](work, {"fp32": 1.0})[key]
     return {"seconds": timing["median"], "peak_memory_mb": peak_memory(work.device)}
 
 

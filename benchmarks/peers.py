@@ -34,7 +34,7 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task, TrainingPair
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from pipelines.benchmark import Workload
+from pipelines.benchmark import Workload, rate_for
 from pipelines.stopwatch import forward_flops, matrix_rates, timed
 
 LOOP_STEPS = 50
@@ -50,7 +50,7 @@ def measure(work: Workload) -> dict[str, Any]:
         "batch_size": work.batch_size,
         "precision": "bf16" if work.bf16 else "fp32",
         "matrix_product_gflops": rates,
-        "networks": networks(work, rates["bf16" if work.bf16 and "bf16" in rates else "fp32"]),
+        "networks": networks(work, rate_for(rates, bf16=work.bf16)),
         "loops": loops(work),
         "feeds": feeds(work),
     }

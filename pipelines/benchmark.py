@@ -6,7 +6,6 @@ matrix product in the same process; what the network does is counted in floating
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,15 +38,31 @@ from mri_n2n.runs import LOG_EVERY
 from mri_n2n.slice_training import batch_loader
 from mri_n2n.task import data_consistent
 from mri_n2n.tracking import METRICS
+from mri_n2n.training.losses import SquaredError
 from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
-from mri_n2n.training.task import network_output
+from mri_n2n.training.task import Batch, Task, network_output
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from pipelines.stopwatch import Laps, forward_flops, matrix_rates, peak_memory, spread, timed
+from natural_images.noise import Gaussian
+from natural_images.tasks import SyntheticNoise
+from pipelines.stopwatch import (
+    Laps,
+    Timing,
+    forget_peak_memory,
+    forward_flops,
+    matrix_rates,
+    memory_rate,
+    peak_memory,
+    spread,
+    timed,
+)
 
 DEPTH = 150 / 256  # of the volume, to its side
 AT_ONCE = 1000  # slices written together
 COMMAND = (sys.executable, "-m", "pipelines")
+CROPS = 4  # of photographs, in a step of the paper's
+
+Rates = Mapping[str, float]  # GFLOP/s of a matrix product, by precision
 
 
 @dataclass(frozen=True)
@@ -70,20 +85,22 @@ class Workload:
                 f"got {self.size}, {self.batch_size} and {self.repeats}."
             )
 
-    def network(self) -> nn.Module:
+    def network(self, channels: int = 1) -> nn.Module:
         """The network to time."""
         torch.manual_seed(0)
-        network = UNetSpec(width=self.width).build().to(self.device)
+        network = UNetSpec(channels, channels, self.width).build().to(self.device)
         if self.compile:
             network.compile()
         return network
 
-    def operations(self) -> int:
-        """Floating-point operations of a slice's way through the network, which is not the compiled one to count."""
-        return forward_flops(UNetSpec(width=self.width).build(), torch.zeros(1, 1, self.size, self.size))
+    def operations(self, channels: int = 1) -> int:
+        """Floating-point operations of an image's way through the network, which is not the compiled one to count."""
+        network = UNetSpec(channels, channels, self.width).build()
+        return forward_flops(network, torch.zeros(1, channels, self.size, self.size))
 
-    def data(self, folder: Path) -> PreparedData:
-        """Random slices on disk, as `prepare` would leave them."""
+    def data(self, folder: Path, *, cold: bool = False) -> PreparedData:
+        """Random slices on disk, as `prepare` would leave them. cold: none of them is in the system's cache yet."""
+        folder.mkdir(exist_ok=True)
         path = folder / "slices.npy"
         shape = (self.slices, 1, self.size, self.size)
         generator = np.random.default_rng(0)
@@ -93,6 +110,10 @@ class Workload:
             for done in range(0, self.slices, AT_ONCE):
                 some = (min(AT_ONCE, self.slices - done), *shape[1:])
                 file.write(generator.integers(0, 256, some, dtype=np.uint8).tobytes())
+            if cold and hasattr(os, "posix_fadvise"):
+                file.flush()
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         volume = StoredVolume(list(range(self.slices)), 1.0)
         manifest = Manifest("images", "", 8, (self.size, self.size), [volume])
         return PreparedData(manifest, np.load(path, mmap_mode="c"))
@@ -101,7 +122,6 @@ class Workload:
 def measured(parts: Sequence[str], work: Workload) -> dict[str, Any]:
     """The `parts` that are asked for, as JSON."""
     rates = matrix_rates(work.device)
-    rate = rates["bf16" if work.bf16 and "bf16" in rates else "fp32"]
     result: dict[str, Any] = {
         "environment": environment.description(work.device),
         "size": work.size,
@@ -110,40 +130,40 @@ def measured(parts: Sequence[str], work: Workload) -> dict[str, Any]:
         "compile": work.compile,
         "repeats": work.repeats,
         "matrix_product_gflops": rates,
+        "memory_gigabytes_per_second": memory_rate(work.device),
     }
     for part in parts:
         say(f"measuring: {part}")
-        result[part] = PARTS[part](work, rate)
-    return result | {"peak_memory_mb": peak_memory(work.device)}
+        forget_peak_memory(work.device)
+        result[part] = PARTS[part](work, rates) | {"peak_memory_mb": peak_memory(work.device)}
+    return result
 
 
-def training(work: Workload, rate: float) -> dict[str, Any]:
-    """The trainer's own loop, and one step of it stage by stage (waiting for the device after each)."""
+def rate_for(rates: Rates, *, bf16: bool) -> float:
+    """The matrix product to compare a network with: torch's convolutions in fp32 are TF32 on a GPU, unless told."""
+    return rates.get("bf16" if bf16 else "tf32", rates["fp32"])
+
+
+def training(work: Workload, rates: Rates) -> dict[str, Any]:
+    """The trainer's own loop; again with slices that are read from disk; and a step of it stage by stage.
+
+    The stages wait for the device after each.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        data, journal = work.data(Path(folder)), Journal(Path(folder) / "metrics.jsonl")
-        load = batch_loader(data, work.device, work.batch_size, seed=0)
+        load = batch_loader(work.data(Path(folder)), work.device, work.batch_size, seed=0)
+        journal = Journal(Path(folder) / "metrics.jsonl")
         network = work.network()
         state, streams = TrainState(network, adam(network)), RandomStreams(0, work.device)
         task = undersampling_task()
-        every = LOG_EVERY if work.device.type == "cuda" else 1
-        times = []
-
-        def record(step: int, losses: list[float]) -> None:
-            journal.write(step, {"loss": losses[-1], **environment.load(work.device)})
-            times.append(time.perf_counter())
-
-        plan = TrainingPlan(
-            task, load, (work.repeats + 1) * every, RampedRate(), streams, bf16=work.bf16, log_every=every
+        step = _step(work, state, task, load, journal)
+        cold = work.data(Path(folder) / "cold", cold=True)
+        streamed = _step(
+            work,
+            TrainState(network, state.optimiser),
+            task,
+            batch_loader(cold, work.device, work.batch_size, seed=0, most_resident=0),
+            journal,
         )
-        train(
-            state,
-            plan,
-            record=record,
-            evaluate=lambda _: None,
-            save=lambda: None,
-            poll=lambda _: Request.GO_ON,
-        )
-        step = spread([(later - earlier) / every for earlier, later in pairwise(times)])
         laps: dict[str, list[float]] = {}
         for repetition in range(work.repeats + 1):
             clock = Laps(work.device)
@@ -168,20 +188,56 @@ def training(work: Workload, rate: float) -> dict[str, Any]:
             if repetition:  # the first warms up
                 for name, seconds in clock.seconds.items():
                     laps.setdefault(name, []).append(seconds / (LOG_EVERY if name == "log" else 1))
-    stages = {name: statistics.median(values) for name, values in laps.items()}
-    around = sum(seconds for name, seconds in stages.items() if name not in ("forward", "backward", "optimise"))
-    gflops = 3 * work.operations() * work.batch_size / step.median / 1e9
+    stages = {name: spread(values) for name, values in laps.items()}
+    around = sum(stage.median for name, stage in stages.items() if name not in ("forward", "backward", "optimise"))
     return {
-        "seconds_per_step": asdict(step),
-        "slices_per_second": work.batch_size / step.median,
-        "gflops": gflops,
-        "share_of_matrix_product": gflops / rate,
-        "stages": stages,
-        "share_around_the_network": around / sum(stages.values()),
+        **_speed(step, work.batch_size, work.operations(), rate_for(rates, bf16=work.bf16)),
+        "streamed_seconds_per_step": asdict(streamed),
+        "streamed_speed": step.median / streamed.median,
+        "stages": {name: asdict(stage) for name, stage in stages.items()},
+        "share_around_the_network": around / sum(stage.median for stage in stages.values()),
     }
 
 
-def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
+def photographs(work: Workload, rates: Rates) -> dict[str, Any]:
+    """The trainer's own loop on colour crops with Gaussian noise, as the paper trains: four of them per step."""
+    network = work.network(channels=3)
+    crops = torch.rand((CROPS, 1, 3, work.size, work.size), device=work.device) - 0.5
+    batch = Batch(crops, torch.arange(CROPS))
+    task = Task(SyntheticNoise(Gaussian()), SquaredError())
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "metrics.jsonl")
+        step = _step(work, TrainState(network, adam(network)), task, lambda _: batch, journal)
+    return _speed(step, CROPS, work.operations(channels=3), rate_for(rates, bf16=work.bf16))
+
+
+def _step(work: Workload, state: TrainState, task: Task[Any], load: Callable[[int], Batch], journal: Journal) -> Timing:
+    """A step of the trainer's loop with its log; on a GPU, for which a log entry waits, the mean over one entry's."""
+    every = LOG_EVERY if work.device.type == "cuda" else 1
+    times = []
+
+    def record(step: int, losses: list[float]) -> None:
+        journal.write(step, {"loss": losses[-1], **environment.load(work.device)})
+        times.append(time.perf_counter())
+
+    steps, streams = (work.repeats + 1) * every, RandomStreams(0, work.device)
+    plan = TrainingPlan(task, load, steps, RampedRate(), streams, bf16=work.bf16, log_every=every)
+    train(state, plan, record=record, evaluate=lambda _: None, save=lambda: None, poll=lambda _: Request.GO_ON)
+    return spread([(later - earlier) / every for earlier, later in pairwise(times)])
+
+
+def _speed(step: Timing, images: int, operations: int, rate: float) -> dict[str, Any]:
+    gflops = 3 * operations * images / step.median / 1e9  # backward is twice forward
+    return {
+        "seconds_per_step": asdict(step),
+        "images_per_step": images,
+        "images_per_second": images / step.median,
+        "gflops": gflops,
+        "share_of_matrix_product": gflops / rate,
+    }
+
+
+def reconstruction(work: Workload, rates: Rates) -> dict[str, Any]:
     """The network alone on a batch; and volumes from file to file, simulated undersampling included.
 
     On a GPU a folder of as many as are read, restored and written side by side; on a CPU one.
@@ -206,32 +262,32 @@ def reconstruction(work: Workload, rate: float) -> dict[str, Any]:
         )
         each = {name: seconds / volumes for name, seconds in asdict(whole).items()}
     gflops = operations * work.batch_size / alone.median / 1e9
+    fastest = operations * depth / rate_for(rates, bf16=False) / 1e9  # volumes are restored in fp32
     return {
         "network_seconds_per_batch": asdict(alone),
         "network_slices_per_second": work.batch_size / alone.median,
         "network_gflops": gflops,
-        "network_share_of_matrix_product": gflops / rate,
+        "network_share_of_matrix_product": gflops / rate_for(rates, bf16=work.bf16),
         "volume": [work.size, work.size, depth],
         "volumes": volumes,
         "volume_seconds": each,
-        "volume_to_matrix_product": each["median"] / (operations * depth / rate / 1e9),
+        "volume_to_matrix_product": each["median"] / fastest,
     }
 
 
-def loading(work: Workload, rate: float) -> dict[str, Any]:
+def loading(work: Workload, rates: Rates) -> dict[str, Any]:
     """Batches from the files of prepared data, as images on the device."""
-    del rate
+    del rates
     with tempfile.TemporaryDirectory() as folder:
-        data = work.data(Path(folder))
-        load = batch_loader(data, work.device, work.batch_size, seed=0)
+        load = batch_loader(work.data(Path(folder)), work.device, work.batch_size, seed=0)
         places = iter(range(10**9))
         batch = timed(lambda: load(next(places)), work.repeats, work.device)
     return {"seconds_per_batch": asdict(batch), "slices_per_second": work.batch_size / batch.median}
 
 
-def corruption(work: Workload, rate: float) -> dict[str, Any]:
+def corruption(work: Workload, rates: Rates) -> dict[str, Any]:
     """Training pairs: each slice moved, measured twice under independent masks, reconstructed naively."""
-    del rate
+    del rates
     with tempfile.TemporaryDirectory() as folder:
         batch = batch_loader(work.data(Path(folder)), work.device, work.batch_size, seed=0)(0)
     draw, streams = undersampling_task().corruption, RandomStreams(0, work.device)
@@ -239,12 +295,12 @@ def corruption(work: Workload, rate: float) -> dict[str, Any]:
     return {"seconds_per_batch": asdict(pair), "slices_per_second": work.batch_size / pair.median}
 
 
-def start(work: Workload, rate: float) -> dict[str, Any]:
+def start(work: Workload, rates: Rates) -> dict[str, Any]:
     """How long the command line takes to say what it can do, and `train` to its first step on small heads.
 
     The step is counted when its loss is written; the held-out slices are scored before it.
     """
-    del rate
+    del rates
     helps, firsts = [], []
     aside = os.environ | {"MLFLOW_TRACKING_URI": ""}  # the runs are not for anybody's MLflow
     with tempfile.TemporaryDirectory() as name:
@@ -263,55 +319,14 @@ def start(work: Workload, rate: float) -> dict[str, Any]:
     return {"help_seconds": asdict(spread(helps)), "first_step_seconds": asdict(spread(firsts))}
 
 
-PARTS: Mapping[str, Callable[[Workload, float], dict[str, Any]]] = {
+PARTS: Mapping[str, Callable[[Workload, Rates], dict[str, Any]]] = {
     "train": training,
+    "photographs": photographs,
     "reconstruct": reconstruction,
     "load": loading,
     "corrupt": corruption,
     "start": start,
 }
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """The result as Markdown."""
-    lines = ["| what | measured |", "| --- | --- |"]
-    where = result["environment"]
-    lines.append(f"| on | {where['hardware']}, torch {where['torch']}, {result['precision']} |")
-    rates = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in result["matrix_product_gflops"].items())
-    lines.append(f"| matrix product | {rates} |")
-    if part := result.get("train"):
-        lines += [
-            f"| training | {part['slices_per_second']:.1f} slices/s, {_seconds(part['seconds_per_step'])} per step of "
-            f"{result['batch_size']} |",
-            f"| | {part['gflops']:,.0f} GFLOP/s, {part['share_of_matrix_product']:.0%} of the matrix product |",
-            *(f"| – {name} | {seconds * 1e3:,.2f} ms |" for name, seconds in part["stages"].items()),
-            f"| all but the network | {part['share_around_the_network']:.1%} of the stages |",
-        ]
-    if part := result.get("reconstruct"):
-        lines += [
-            f"| inference | {part['network_slices_per_second']:.1f} slices/s, {part['network_gflops']:,.0f} GFLOP/s, "
-            f"{part['network_share_of_matrix_product']:.0%} of the matrix product |",
-            f"| volume {'×'.join(map(str, part['volume']))}, file to file | {_seconds(part['volume_seconds'])} each "
-            f"({part['volumes']} in a folder), "
-            f"{part['volume_to_matrix_product']:.2f} times the network's operations at the matrix product's rate |",
-        ]
-    for name, label in (("load", "loading"), ("corrupt", "drawing pairs")):
-        if part := result.get(name):
-            lines.append(
-                f"| {label} | {part['slices_per_second']:,.0f} slices/s, {_seconds(part['seconds_per_batch'])} per "
-                "batch |"
-            )
-    if part := result.get("start"):
-        lines.append(f"| `mri-n2n --help` | {_seconds(part['help_seconds'])} |")
-        lines.append(f"| `mri-n2n train` until its first step is done | {_seconds(part['first_step_seconds'])} |")
-    lines.append(f"| peak memory | {', '.join(f'{k} {v:,.0f} MB' for k, v in result['peak_memory_mb'].items())} |")
-    return "\n".join(lines)
-
-
-def _seconds(timing: Mapping[str, float]) -> str:
-    unit, scale = ("s", 1.0) if timing["median"] >= 1 else ("ms", 1e3)
-    low, middle, high = (f"{timing[name] * scale:.3g}" for name in ("low", "median", "high"))
-    return f"{middle} {unit} [{low}, {high}]"
 
 
 class _Given(nn.Module):

@@ -22,7 +22,7 @@ app.add_typer(reproduce, name="reproduce")
 Scale = Annotated[
     Literal["smoke", "small", "paper"],
     typer.Option(
-        help="smoke: below a minute; small: below an hour on two CPU cores; paper: the full protocol, on a GPU."
+        help="smoke: below a minute; small: about 45 minutes on two CPU cores; paper: the full protocol, on a GPU."
     ),
 ]
 PHOTOGRAPH_FIGURES = {

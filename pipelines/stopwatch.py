@@ -1,16 +1,19 @@
 """Stopwatch and yardsticks: how long a call takes on a device, and what the machine could do at most."""
 
 import resource
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ def matrix_rates(device: torch.device) -> dict[str, float]:
     return rates
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin anew with `peak_memory`: at what is held now."""
+    with suppress(OSError):  # where the system has no such file, or does not let us
+        FORGET.write_text("5", encoding="ascii")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def forward_flops(network: nn.Module, image: Tensor) -> int:
     """Floating-point operations of a forward pass."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -83,10 +94,20 @@ def forward_flops(network: nn.Module, image: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
+def memory_rate(device: torch.device) -> float:
+    """GB/s that a copy of half a gigabyte reads and writes."""
+    source = torch.zeros(2**27, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / timed(lambda: target.copy_(source), 5, device).median / 1e9
+
+
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most that the process has held so far, in megabytes."""
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6}
+    """The most that the process has held since `forget_peak_memory`, in megabytes; on a Mac, since it began."""
+    if STATUS.exists():
+        lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="ascii").splitlines())
+        peak = {"process": int(lines["VmHWM"].split()[0]) * 1024 / 1e6}
+    else:
+        peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
     if device.type == "cuda":
         peak["device"] = torch.cuda.max_memory_allocated(device) / 1e6
     return peak

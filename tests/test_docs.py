@@ -31,12 +31,12 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
     from benchmarks import peers
-    from pipelines import benchmark
+    from pipelines.benchmark_table import table
 
     folder = ROOT / "docs/results"
     page = (folder / "performance.md").read_text()
-    for name, table in {"performance-cpu.json": benchmark.table, "peers-cpu.json": peers.table}.items():
-        assert table(json.loads((folder / name).read_text())) in page, name
+    for name, made in {"performance-cpu.json": table, "peers-cpu.json": peers.table}.items():
+        assert made(json.loads((folder / name).read_text())) in page, name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/training.md", "docs/photos.md"])

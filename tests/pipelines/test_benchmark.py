@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from mri_n2n.errors import UsageError
+from mri_n2n.kspace.fourier import CPU
 from mri_n2n.networks.spec import UNetSpec
-from pipelines.benchmark import Workload
-from pipelines.stopwatch import forward_flops
+from pipelines.benchmark import PARTS, Workload, rate_for
+from pipelines.stopwatch import FORGET, forget_peak_memory, forward_flops, peak_memory
 
 STAGES = ("load", "corrupt", "forward", "replacement and loss", "backward", "optimise", "log")
 
@@ -20,17 +21,21 @@ def test_everything_is_measured(cli: Callable[..., object]) -> None:
     result = json.loads(answer.out)
     training, reconstruction = result["train"], result["reconstruct"]
     assert tuple(training["stages"]) == STAGES
-    assert min(training["stages"].values()) > 0
+    stages = {name: timing["median"] for name, timing in training["stages"].items()}
+    assert min(stages.values()) > 0
     # A whole step is about its stages: what the loop adds is small, and the machine may be busy.
-    assert 0.2 < sum(training["stages"].values()) / training["seconds_per_step"]["median"] < 5
-    assert training["slices_per_second"] * training["seconds_per_step"]["median"] == pytest.approx(2)
+    assert 0.2 < sum(stages.values()) / training["seconds_per_step"]["median"] < 5
+    assert 0.2 < training["streamed_speed"] < 5
+    assert result["photographs"]["images_per_second"] > 0
+    assert training["images_per_second"] * training["seconds_per_step"]["median"] == pytest.approx(2)
     assert reconstruction["volume"] == [40, 40, 23]
     assert reconstruction["volume_seconds"]["median"] > reconstruction["network_seconds_per_batch"]["median"]
     assert result["load"]["slices_per_second"] > 0
     assert result["corrupt"]["slices_per_second"] > 0
     assert 0 < result["start"]["help_seconds"]["median"] < result["start"]["first_step_seconds"]["median"] < 60
     assert result["matrix_product_gflops"]["fp32"] > 1
-    assert result["peak_memory_mb"]["process"] > 100
+    assert result["memory_gigabytes_per_second"] > 0.5
+    assert min(result[part]["peak_memory_mb"]["process"] for part in PARTS) > 100
 
 
 def test_one_part_as_a_table(cli: Callable[..., object]) -> None:
@@ -50,3 +55,19 @@ def test_the_papers_operations() -> None:
 def test_impossible_work(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="expected a size"):
         Workload(**wrong)
+
+
+def test_a_network_is_compared_with_the_product_of_its_own_precision() -> None:
+    gpu = {"fp32": 50.0, "tf32": 400.0, "bf16": 800.0}
+    assert (rate_for(gpu, bf16=False), rate_for(gpu, bf16=True)) == (400.0, 800.0)
+    assert rate_for({"fp32": 0.2}, bf16=True) == 0.2  # a CPU's
+
+
+def test_peak_memory_can_be_forgotten() -> None:
+    if not FORGET.exists():
+        pytest.skip("this system does not forget a process's peak")
+    held = torch.ones(50_000_000)
+    del held
+    before = peak_memory(CPU)["process"]
+    forget_peak_memory(CPU)
+    assert peak_memory(CPU)["process"] < before - 150
