@@ -34,6 +34,30 @@ def check_writable(directory: Path) -> None:
 
 
 @contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep a folder to this process: raises if another one of ours, in the same block, is at work in it.
+
+    The system frees it when the process ends, however. Where the file system has no locks, nothing is checked.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process is at work in {directory}. Wait for it, or choose another.") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it to `path`, else remove it.
 
@@ -90,27 +114,31 @@ def read_json(path: Path, what: str) -> Any:
 def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool = False) -> None:
     """Make room for new output: remove the files of ours (glob patterns `own`) that an earlier one left in `directory`.
 
-    Raises, having removed nothing, if there are such files and not `overwrite`, or if there is anything that is not
-    ours. With `dry_run` it only raises.
+    Raises, having removed nothing, if there are such files and not `overwrite`, if there is anything that is not ours,
+    or if another process is at work there. With `dry_run` it only raises.
     """
     with writing(directory):
         if directory.exists() and not directory.is_dir():
             raise UsageError(f"{directory} is a file, expected a directory to write to.")
-        content = sorted(directory.iterdir()) if directory.is_dir() else []
-        ours = [path for path in content if any(path.match(pattern) for pattern in (*own, ".partial-*"))]
-        foreign = next((path for path in content if path not in ours), None)
-        if foreign is not None:
-            raise UsageError(f"{directory} holds {foreign.name}, which is not of this output. Choose another place.")
-        if ours and not overwrite:
-            raise UsageError(f"{directory} exists and is not empty. Choose another place or add --overwrite.")
-        if dry_run:
+        if not directory.is_dir():
             return
-        for path in ours:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        if directory.is_dir():
+        with alone(directory):
+            content = sorted(directory.iterdir())
+            ours = [path for path in content if any(path.match(pattern) for pattern in (*own, ".partial-*"))]
+            foreign = next((path for path in content if path not in ours), None)
+            if foreign is not None:
+                raise UsageError(
+                    f"{directory} holds {foreign.name}, which is not of this output. Choose another place."
+                )
+            if ours and not overwrite:
+                raise UsageError(f"{directory} exists and is not empty. Choose another place or add --overwrite.")
+            if dry_run:
+                return
+            for path in ours:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
             directory.rmdir()
 
 

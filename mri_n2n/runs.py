@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mri_n2n import environment
+from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import save_network
 from mri_n2n.progress import bar, say
@@ -65,6 +66,20 @@ def run_training(
     would have had on the same CPU. In a world of another size it sees the same images in the same order, under other
     random numbers.
     """
+    with alone(run.directory) if world.leads else nullcontext():
+        return _run_training(run, load, monitor, device, resume, save_seconds, track, world)
+
+
+def _run_training(
+    run: Run,
+    load: Callable[[int], Batch],
+    monitor: Callable[[nn.Module], Monitor],
+    device: torch.device,
+    resume: bool,
+    save_seconds: float,
+    track: bool,
+    world: World,
+) -> bool:
     recipe, optimisation = run.recipe, run.recipe.optimisation
     track = track and world.leads
     torch.manual_seed(recipe.seed)
@@ -170,7 +185,7 @@ def _train(
             began = _now(device)  # the first step warms up
         elif step == first + FORECAST_STEPS + 1:
             each = (_now(device) - began) / FORECAST_STEPS + assessing / plan.evaluate_every
-            if world.leads:
+            if world.leads and step < plan.steps:
                 _forecast(each, plan.steps - step, device, run.recipe.optimisation)
         overdue = time.monotonic() - saved >= save_seconds
         wanted = Request.STOP if stop.is_set() else Request.SAVE if overdue else Request.GO_ON

@@ -1,7 +1,7 @@
 """Denoising files: one image, or every image of a folder, keeping format, depth, colour profile and EXIF."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mri_n2n.durable import check_writable, writing
+from mri_n2n.durable import alone, check_writable, writing
 from mri_n2n.environment import free_memory
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import bar, say
@@ -94,7 +94,14 @@ def denoise_folder(denoiser: Denoiser, source: Path, target: Path, *, overwrite:
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file, expected a folder to write to.")
     paths = find_images(source)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     check_writable(target)
+    with alone(target):
+        return _denoised(denoiser, source, target, paths, overwrite)
+
+
+def _denoised(denoiser: Denoiser, source: Path, target: Path, paths: Sequence[Path], overwrite: bool) -> Outcome:
     log = _Log(target / LOG, denoiser.provenance)
     failures: dict[Path, str] = {}
     done = already = 0

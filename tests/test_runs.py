@@ -16,6 +16,7 @@ from mri_n2n.data.preparation import PrepareRequest
 from mri_n2n.data.selection import SliceRequest
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.data.subjects import SplitRequest
+from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import open_run
@@ -59,6 +60,18 @@ def test_what_a_run_leaves(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) 
         "step-000012.png",
     ]
     assert not list(directory.rglob(".partial-*"))
+
+
+def test_one_process_at_a_time_works_in_a_run(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    data = open_prepared(prepared)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    with alone(run.directory):
+        with pytest.raises(UsageError, match="another process is at work"):
+            train_on_slices(run, data, CPU, track=False)
+        with pytest.raises(UsageError, match="another process is at work"):
+            create_slice_run(run.directory, tiny_recipe, prepared, data, CPU, overwrite=True)
+    assert (run.directory / "run.json").exists()
+    assert train_on_slices(run, data, CPU, track=False)
 
 
 def test_same_recipe_same_bits(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import RED30Spec
-from natural_images.denoising import LOG, Denoiser, denoise_file, denoise_folder
+from natural_images.denoising import BYTES, LOG, Denoiser, denoise_file, denoise_folder
 from natural_images.image_files import BadImage, read_image, read_pixels
+from natural_images.restoration import reach_of
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -112,7 +114,8 @@ def test_an_image_beyond_free_memory_does_not_stop_the_others(
     with Image.open(source / "picture-003.png") as small:
         small.resize((400, 300)).save(source / "large.png")
         pixels = small.width * small.height
-    monkeypatch.setattr("natural_images.denoising.free_memory", lambda: pixels * (40 + 4 * 8 * 48))
+    enough = pixels * (BYTES + 4 * reach_of(identity.network).values)
+    monkeypatch.setattr("natural_images.denoising.free_memory", lambda: enough)
     outcome = denoise_folder(identity, source, tmp_path / "out")
     assert outcome.done == 12
     ((path, why),) = outcome.failures.items()
@@ -133,6 +136,14 @@ def test_a_result_that_someone_changed_is_kept(
     assert (target / "picture-004.png").read_text() == content
     outcome = denoise_folder(identity, pictures, target, overwrite=True)
     assert (outcome.done, outcome.already) == (1, 11)
+
+
+def test_one_process_at_a_time_in_a_folder(identity: Denoiser, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    with alone(target), pytest.raises(UsageError, match="another process is at work"):
+        denoise_folder(identity, pictures, target)
+    assert denoise_folder(identity, pictures, target).done == 12
 
 
 def test_a_file_that_cannot_be_written_does_not_stop_the_others(
