@@ -8,6 +8,7 @@ FILE, the run goes on where it was.
 
 PSNR in dB, in all channels together, averaged over images. σ is in 8-bit units of an image in [0, 1] · 255; λ is the
 count of a white pixel, per channel. "opponent" is colour BM3D, "separate" denoises R, G and B as three grey images.
+"stored" measurements show what becomes of a result when the noisy image is rounded and clipped to 8 bit, as in a file.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from mri_n2n.durable import read_json, write_json
 from mri_n2n.errors import UsageError
 from mri_n2n.evaluation import estimate
 from natural_images.baselines import Baseline, BlockMatching, VarianceStabilised
-from natural_images.evaluation import TestImage, quality_of, read_reference, realisation_of
+from natural_images.evaluation import TestImage, in_8_bit, quality_of, read_reference, realisation_of
 from natural_images.image_files import find_images
 from natural_images.noise import Gaussian, NoiseModel, Poisson
 
@@ -39,23 +40,29 @@ DATA = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "s
 
 @dataclass(frozen=True)
 class Measurement:
-    """One baseline on one test set. published: its PSNR in the paper's Table 1, in dB."""
+    """One baseline on one test set. published: its PSNR in the paper's Table 1, in dB.
+
+    stored: the noisy image is rounded and clipped to 8 bit before it is denoised.
+    """
 
     set: str
     noise: NoiseModel
     baseline: Baseline
     published: float
+    stored: bool = False
 
     @property
     def name(self) -> str:
         """A name that no other measurement has."""
-        return f"{self.set}: {self.baseline}"
+        return f"{self.set}: {self.baseline}" + (", stored" if self.stored else "")
 
 
 GAUSSIAN, POISSON = Gaussian(25.0, 25.0), Poisson(30.0, 30.0)
 MEASUREMENTS = (
     Measurement("kodak", GAUSSIAN, BlockMatching(25.0), 31.82),
     Measurement("bsd300-test", GAUSSIAN, BlockMatching(25.0), 30.34),
+    Measurement("kodak", GAUSSIAN, BlockMatching(25.0), 31.82, stored=True),
+    Measurement("bsd300-test", GAUSSIAN, BlockMatching(25.0), 30.34, stored=True),
     Measurement("kodak", POISSON, VarianceStabilised(30.0, "separate"), 29.15),
     Measurement("bsd300-test", POISSON, VarianceStabilised(30.0, "separate"), 27.56),
     Measurement("kodak", POISSON, VarianceStabilised(30.0, "opponent"), 29.15),
@@ -90,6 +97,8 @@ def scored(measurement: Measurement, path: Path) -> dict[str, float]:
     """PSNR of the noisy image and of the denoised one, and the seconds that denoising took."""
     reference = read_reference(TestImage(measurement.set, path.name, path), 3)
     noisy = realisation_of(measurement.noise, reference).image
+    if measurement.stored:
+        noisy = in_8_bit(noisy)
     began = time.perf_counter()
     denoised = measurement.baseline(noisy)
     seconds = time.perf_counter() - began

@@ -18,6 +18,24 @@ app = typer.Typer(
 app.add_typer(prepare, name="prepare")
 app.command("phantom")(phantom_command)
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from mri_n2n import __version__
+
+        typer.echo(f"mri-n2n {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 Gpus = Annotated[

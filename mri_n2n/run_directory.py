@@ -22,6 +22,7 @@ from mri_n2n.training.checkpoint import read_state
 FORMAT = "mri-n2n run 1"
 RUNS = Path("runs")
 STATE = "training-state.pt"
+LEFT_OUT = "left-out.txt"
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 OWN_FILES = (
     "run.json",
@@ -31,6 +32,7 @@ OWN_FILES = (
     "network-*.safetensors",
     "examples",
     "evaluation",
+    LEFT_OUT,
     tracking.STATE,
 )
 

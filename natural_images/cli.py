@@ -52,7 +52,7 @@ def train_command(
     ] = None,
     network: Annotated[Literal["unet", "red30"], typer.Option(help="The paper's U-Net, or RED30.")] = "unet",
     width: Annotated[int | None, typer.Option(help="Feature maps.", show_default="48 for unet, 128 for red30")] = None,
-    channels: Annotated[int, typer.Option(help="3 for colour, 1 for grey.", min=1, max=3)] = 3,
+    channels: Annotated[int, typer.Option(help="3 for colour, 1 for grey.")] = 3,
     crop: Annotated[int, typer.Option(help="Side of the random crops in pixels.")] = 256,
     steps: Annotated[int, typer.Option(help="Number of steps.")] = 100_000,
     batch_size: Annotated[int, typer.Option(help="Crops per step.")] = 4,
@@ -75,7 +75,7 @@ def train_command(
     from mri_n2n.launch import launched
     from mri_n2n.networks.spec import RED30Spec, UNetSpec
     from mri_n2n.recipes import Optimisation, Recipe
-    from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
+    from mri_n2n.run_directory import LEFT_OUT, check_new, find_run, new_run_path, open_run
     from mri_n2n.training.schedules import RampedRate
     from mri_n2n.training.world import joined
     from natural_images.crops import Crops
@@ -94,9 +94,9 @@ def train_command(
         scenes = indexed([Path(path) for path in moved or run.data["paths"]])
     else:
         if (folder is None) == (pairs is None):
-            raise UsageError("name what to train on: mri-n2n photos train FOLDER, or --pairs FOLDER FOLDER.")
-        if channels == 2:
-            raise UsageError("--channels is 1 (grey) or 3 (colour), got 2.")
+            raise UsageError("name one thing to train on: mri-n2n photos train FOLDER, or --pairs FOLDER FOLDER.")
+        if channels not in (1, 3):
+            raise UsageError(f"--channels is 1 (grey) or 3 (colour), got {channels}.")
         if pairs is not None:
             noisy = [f"--{name}" for name in ("noise", "low", "high", "bandwidth", "targets") if given(context, name)]
             if noisy:
@@ -127,9 +127,13 @@ def train_command(
     ended = train_on_photographs(run, scenes, chosen, resume=begun, save_seconds=save_seconds, world=world)
     if ended and world.leads:
         if run.data.get("left_out_images"):
-            typer.echo(f"{run.data['left_out_images']} images or pairs were left out (the first are named above).")
+            typer.echo(
+                f"{run.data['left_out_images']} images or pairs were left out: {run.directory / LEFT_OUT} says why."
+            )
         typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
-        typer.echo(f"Next: mri-n2n photos denoise {run.directory} INPUT OUTPUT")
+        typer.echo(
+            f"Next: mri-n2n photos evaluate {run.directory} FOLDER..., or photos denoise {run.directory} INPUT OUTPUT"
+        )
     if not ended:
         if world.leads:
             typer.echo(f"Stopped and saved. Go on with: mri-n2n photos train --resume {run.directory}")
@@ -153,7 +157,7 @@ def evaluate_command(
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a run: PSNR (8 bit, per image) and SSIM on every set, with 95 % intervals over images."""
+    """Score a run on every set: PSNR (8 bit, per image) with 95 % intervals over images; SSIM, too, in the files."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.run_directory import find_run, open_run
     from natural_images.recipes import PHOTOGRAPHS
@@ -211,7 +215,11 @@ def denoise_command(
     if not input.is_dir():
         typer.echo(str(denoise_file(denoiser, input, output, overwrite=overwrite)))
         return
-    outcome = denoise_folder(denoiser, input, output, overwrite=overwrite)
+    try:
+        outcome = denoise_folder(denoiser, input, output, overwrite=overwrite)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo(f"{outcome.done} images denoised, {outcome.already} already done, {len(outcome.failures)} failed.")
     for path in outcome.failures:
         typer.echo(f"failed: {path}", err=True)

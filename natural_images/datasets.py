@@ -46,18 +46,23 @@ class Scenes(Protocol):
 
 @dataclass(frozen=True)
 class ImageScenes:
-    """Scenes in files. files: per scene one image, or two exposures. bad: how many were left out when indexed.
+    """Scenes in files. files: per scene one image, or two exposures. left_out: what was wrong with the others.
 
     digests: the SHA-256 of every file.
     """
 
     files: tuple[tuple[Path, ...], ...]
     fingerprint: str
-    bad: int = 0
+    left_out: tuple[str, ...] = ()
     digests: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def bad(self) -> int:
+        """How many images or pairs were left out when they were indexed."""
+        return len(self.left_out)
 
     def read(self, row: int) -> list[Pixels]:
         """Decode a scene. Raises `UsageError` where a file has changed since it was indexed."""
@@ -82,8 +87,9 @@ def index_pairs(first: Path, second: Path) -> ImageScenes:
     alone = sorted(sides[0].keys() ^ sides[1].keys())
     if not common:
         raise UsageError(f"no image of {first} has a namesake in {second}. Name both exposures of a scene alike.")
-    _tell([f"{name} is in one folder only" for name in alone])
-    return _index([(sides[0][name], sides[1][name]) for name in common], (first, second), len(alone))
+    lonely = [f"{name} is in one folder only" for name in alone]
+    _tell(lonely)
+    return _index([(sides[0][name], sides[1][name]) for name in common], (first, second), lonely)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -96,19 +102,19 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _index(scenes: Sequence[tuple[Path, ...]], folders: tuple[Path, ...], bad: int = 0) -> ImageScenes:
+def _index(scenes: Sequence[tuple[Path, ...]], folders: tuple[Path, ...], lonely: Sequence[str] = ()) -> ImageScenes:
     with ThreadPoolExecutor(cores()) as pool:
         checked = list(bar(pool.map(_checked, scenes), description="indexing", unit="scene", total=len(scenes)))
     _tell(problems := [str(result) for result in checked if isinstance(result, UsageError)])
     good = [(scene, hashes) for scene, hashes in zip(scenes, checked, strict=True) if isinstance(hashes, tuple)]
     if not good:
-        raise UsageError(f"no usable image in {folders[0]}. What is wrong with each is told above.")
+        raise UsageError(f"no usable image in {folders[0]}. What is wrong with the first is told above.")
     fingerprint = hashlib.sha256()
     for scene, hashes in good:
         names = [str(path.relative_to(folder)) for path, folder in zip(scene, folders, strict=True)]
         fingerprint.update(f"{names} {hashes}\n".encode())
     digests = frozenset(chain.from_iterable(hashes for _, hashes in good))
-    return ImageScenes(tuple(scene for scene, _ in good), fingerprint.hexdigest(), bad + len(problems), digests)
+    return ImageScenes(tuple(scene for scene, _ in good), fingerprint.hexdigest(), (*lonely, *problems), digests)
 
 
 def _checked(scene: tuple[Path, ...]) -> tuple[str, ...] | UsageError:
@@ -127,8 +133,8 @@ def _check_pair(scene: Sequence[Path], images: Sequence[Pixels], hashes: Sequenc
     sizes = [image.shape[:2] for image in images]
     if sizes[0] != sizes[1]:
         raise BadImage(f"{scene[0]} is {_spoken(sizes[0])}, its other exposure {_spoken(sizes[1])}.")
-    if hashes[0] == hashes[1]:
-        raise BadImage(f"{scene[0]} and its other exposure are the same file: there is no second noise to learn from.")
+    if hashes[0] == hashes[1] or np.array_equal(images[0], images[1]):
+        raise BadImage(f"{scene[0]} and its other exposure are the same image: there is no second noise to learn from.")
     if trouble := misfit(*images):
         raise BadImage(f"{scene[0]} and its other exposure {trouble}.")
 

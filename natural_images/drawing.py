@@ -16,10 +16,10 @@ SIDE = 2.4  # inches of a picture's width
 SHOWN = 256  # pixels of each image, in its middle, that are drawn: noise does not survive being scaled down
 
 
-def draw_strips(path: Path, rows: Sequence[tuple[str, Mapping[str, Image]]]) -> None:
+def draw_strips(path: Path, rows: Sequence[tuple[str, Mapping[str, Image]]], caution: str = "") -> None:
     """Draw each row (its title, and images in [-0.5, 0.5] by title) as a strip; its last image is the reference.
 
-    Of each image the middle is drawn; above it stands the PSNR of the whole.
+    Of each image the middle is drawn; above it stands the PSNR of the whole. caution: what must be said below it.
     """
     from matplotlib.figure import Figure
 
@@ -37,6 +37,8 @@ def draw_strips(path: Path, rows: Sequence[tuple[str, Mapping[str, Image]]]) -> 
             axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             quality = "" if image is reference else f"\n{quality_of(image, reference):.2f} dB"
             axes.set_title((f"{title}\n{name}" if place == 0 and title else name) + quality, fontsize=8)
+    if caution:
+        figure.supxlabel(caution, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, bbox_inches="tight", pad_inches=0.06)
 

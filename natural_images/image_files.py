@@ -183,7 +183,8 @@ def write_image(path: Path, pixels: Pixels, like: ImageFile) -> None:
     image.set_type(vips.GValue.gint_type, "orientation", 1)
     image.remove("jpeg-thumbnail-data")  # the preview in the EXIF shows the old pixels
     try:
-        content = _encoded(image, suffix, bits)
+        # libvips would make up an EXIF block, of the resolution, for a file that had none.
+        content = _encoded(image, suffix, bits, "all" if "exif-data" in like.metadata else "xmp:iptc:icc:other")
     except vips.Error as error:
         raise UsageError(
             f"cannot write {path}: its format refuses it, perhaps for its {width} × {height} pixels. Choose TIFF."
@@ -237,7 +238,7 @@ def _opened(path: Path, most_pixels: int) -> Any:
         image = getattr(_libvips().Image, loader)(content, access="sequential", fail_on="error")
     frames = image.get("n-pages") if image.get_typeof("n-pages") else _png_frames(content)
     if frames > 1:
-        raise BadImage(f"{path} has {frames} frames, expected one.")
+        raise BadImage(f"{path} has {frames} frames, expected one. Split it into a file for each.")
     if image.width * image.height > most_pixels:
         size = f"{image.width} × {image.height} pixels"
         why = "" if most_pixels == MOST_PIXELS else ", which is what memory holds now"
@@ -280,16 +281,16 @@ def _with_bits(samples: Pixels, bits: int) -> Pixels:
     return samples if own == bits else as_integers(as_floats(samples, own), bits)
 
 
-def _encoded(image: Any, suffix: str, bits: int) -> bytes:
+def _encoded(image: Any, suffix: str, bits: int, keep: str) -> bytes:
     content: bytes
     if suffix == ".png":
-        content = image.pngsave_buffer(bitdepth=bits, palette=False, filter="paeth")
+        content = image.pngsave_buffer(bitdepth=bits, palette=False, filter="paeth", keep=keep)
     elif suffix == ".webp":
-        content = image.webpsave_buffer(lossless=True, exact=True)
+        content = image.webpsave_buffer(lossless=True, exact=True, keep=keep)
     elif suffix in (".jpg", ".jpeg"):
-        content = image.jpegsave_buffer(Q=95, subsample_mode="off", optimize_coding=True)
+        content = image.jpegsave_buffer(Q=95, subsample_mode="off", optimize_coding=True, keep=keep)
     else:
-        content = image.tiffsave_buffer(compression="deflate", predictor="horizontal")
+        content = image.tiffsave_buffer(compression="deflate", predictor="horizontal", keep=keep)
     return content
 
 

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mri_n2n.durable import write_text
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
-from mri_n2n.run_directory import Run, create_run
+from mri_n2n.run_directory import LEFT_OUT, Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.task import TrainingPair
 from mri_n2n.training.world import ALONE, World
@@ -50,7 +51,10 @@ def create_photograph_run(
         "held_out_images": len(held_out),
         "left_out_images": scenes.bad,
     }
-    return create_run(directory, recipe, about, device, PHOTOGRAPHS, overwrite=overwrite)
+    run = create_run(directory, recipe, about, device, PHOTOGRAPHS, overwrite=overwrite)
+    if scenes.left_out:
+        write_text(directory / LEFT_OUT, "\n".join(scenes.left_out) + "\n")
+    return run
 
 
 def train_on_photographs(

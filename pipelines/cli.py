@@ -82,7 +82,8 @@ def fig9_command(
 @app.command("benchmark")
 def benchmark_command(
     part: Annotated[
-        Literal["all", "train", "reconstruct", "load", "corrupt", "start"], typer.Argument(help="What to measure.")
+        Literal["all", "train", "photographs", "reconstruct", "load", "corrupt", "start"],
+        typer.Argument(help="What to measure."),
     ] = "all",
     size: Annotated[int, typer.Option(help="Side of the slices.")] = 256,
     batch_size: Annotated[int, typer.Option(help="Slices per step.")] = 16,
@@ -96,7 +97,8 @@ def benchmark_command(
     from json import dumps
 
     from mri_n2n.environment import chosen_device
-    from pipelines.benchmark import PARTS, Workload, measured, table
+    from pipelines.benchmark import PARTS, Workload, measured
+    from pipelines.benchmark_table import table
 
     work = Workload(size, batch_size, repeats, bf16=precision == "bf16", compile=compile, device=chosen_device(device))
     result = measured(list(PARTS) if part == "all" else [part], work)
@@ -203,6 +205,9 @@ def main() -> None:
     except UsageError as error:
         _let_the_first_speak()
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PermissionError as error:  # met by looking, before there is anything to read or write
+        print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, earlier)

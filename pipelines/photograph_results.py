@@ -22,7 +22,7 @@ from natural_images.evaluation import (
     realisation_of,
     table,
 )
-from natural_images.noise import NoiseModel
+from natural_images.noise import NoiseModel, at_level
 from natural_images.recipes import slug, spoken
 from natural_images.report import INTERVAL, restored_row
 from natural_images.tasks import SyntheticNoise
@@ -69,7 +69,7 @@ def results(found: Findings) -> str:
         lines.append("")
         share = covered_share(found.tested, 3, noise)
         if share is not None:
-            lines += [f"Pixels that the noise replaced or took: {share:.4f} of all.", ""]
+            lines += [f"The noise replaced or took {share:.2%} of the test images' pixels.", ""]
         if experiment.figure == "curves":
             lines += [*_course(noise, trained), ""]
     run = next(iter(trained.values()))
@@ -102,7 +102,7 @@ def _trained_how(trained: Mapping[Arm, Run]) -> str:
     rates = [r.optimisation.schedule for r in recipes]
     schedules = {f"{rate.peak:g}, falling over the last {rate.ramp_down:g} of the run" for rate in rates}
     noises = [r.task.corruption.noise for r in recipes if isinstance(r.task.corruption, SyntheticNoise)]
-    levels = {f"{type(n).__name__} from {n.low:g} to {n.high:g}" for n in noises if n.low < n.high}
+    levels = {f"{spoken(at_level(n, n.low))} to {n.high:g}" for n in noises if n.low < n.high}
     trained_with = f" Noise in training: {', '.join(sorted(levels))}." if levels else ""
     return f"Networks: {', '.join(sorted(networks))}; rate {', '.join(sorted(schedules))}.{trained_with}"
 
@@ -128,20 +128,20 @@ def _signed(value: Estimate) -> str:
 
 def draw(found: Findings, methods: Mapping[NoiseModel, Mapping[str, Method]], path: Path) -> None:
     """The experiment's figure as PNG; beside curves, also examples.png. methods: by title, under each noise."""
-    figure = found.experiment.figure
+    figure, caution = found.experiment.figure, found.experiment.caution
     if figure == "sweep":
         panel = _sweep(found.scores, found.experiment.arms[0].title)
-        draw_curves(path, [panel], f"One network per level and loss; bands: {INTERVAL}.")
+        draw_curves(path, [panel], f"One network per level and loss; bands: {INTERVAL}. {caution}")
         return
     if figure == "curves":
         panels = [_convergence(noise, found.trained) for noise in found.scores]
-        draw_curves(path, panels, "PSNR of held-out images while training.")
+        draw_curves(path, panels, f"PSNR of held-out images while training. {caution}")
     reference = read_reference(found.tested[len(found.tested) // 5], 3)
     rows = [
         (spoken(noise), restored_row(reference, realisation_of(noise, reference), own)[1])
         for noise, own in methods.items()
     ]
-    draw_strips(path if figure == "examples" else path.with_name("examples.png"), rows)
+    draw_strips(path if figure == "examples" else path.with_name("examples.png"), rows, caution)
 
 
 def _convergence(noise: NoiseModel, trained: Mapping[Arm, Run]) -> Panel:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from conftest import Answer
 
+import mri_n2n
+
 CLI = Callable[..., Answer]
 
 
@@ -181,6 +183,26 @@ def test_unwritable_place(cli: CLI, heads: Path, tmp_path: Path) -> None:
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
     assert "cannot write" in one_line(cli("prepare", "ixi", heads, locked / "data", "--train", 2, "--validation", 1))
+
+
+def test_version(cli: CLI) -> None:
+    answer = cli("--version")
+    assert (answer.code, answer.out) == (0, f"mri-n2n {mri_n2n.__version__}\n")
+
+
+def test_a_closed_folder_is_one_line(cli: CLI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for what lies in a folder of others raises, even where the answer is wanted as yes or no."""
+    looked = Path.exists
+
+    def exists(path: Path) -> bool:
+        if path.parts[0] == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    answer = cli("prepare", "ixi", "closed/heads", "data")
+    assert answer.code == 2
+    assert answer.err == "error: cannot reach closed/heads: Permission denied. Check its permissions.\n"
 
 
 def test_place_below_a_file(cli: CLI, heads: Path, tmp_path: Path) -> None:

@@ -231,6 +231,20 @@ def test_nothing_to_draw_among_the_pairs_chosen_first(
     assert (trained / "evaluation" / "examples.png").exists()
 
 
+def test_pairs_that_were_left_out_are_listed(cli: Callable[..., object], exposures: tuple[Path, Path]) -> None:
+    (exposures[0] / "scene-3.png").unlink()
+    (exposures[1] / "scene-5.png").write_bytes(b"")
+    answer = cli("photos", "train", "--pairs", *exposures, *TINY, "--run-name", "pairs")
+    assert answer.code == 0, answer.err
+    assert "2 images or pairs were left out" in answer.out
+    reasons = Path("runs/pairs/left-out.txt").read_text().splitlines()
+    assert len(reasons) == 2
+    assert "scene-3" in reasons[0]
+    assert "is empty" in reasons[1]
+    again = cli("photos", "train", "--pairs", *exposures, *TINY, "--run-name", "pairs", "--overwrite")
+    assert again.code == 0, again.err
+
+
 def test_an_unfinished_run_says_so(
     cli: Callable[..., object], trained: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

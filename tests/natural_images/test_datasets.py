@@ -13,7 +13,7 @@ from mri_n2n.training.seeding import RandomStreams
 from natural_images.captures import CaptureRequest, captured
 from natural_images.crops import CropLoader, Crops, _Cache, random_crop
 from natural_images.datasets import as_images, index_folder, index_pairs, split
-from natural_images.image_files import ImageFile, read_pixels, write_image
+from natural_images.image_files import ImageFile, read_image, read_pixels, write_image
 from natural_images.noise import Gaussian
 from natural_images.procedural import write_pictures
 from natural_images.training import validation_pairs
@@ -139,6 +139,18 @@ def test_pairs_of_two_sizes_or_displaced_are_left_out(
     told = capsys.readouterr().err
     assert "128×95" in told
     assert "displaced by -3×5" in told
+
+
+def test_a_copy_is_no_second_exposure(exposures: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = exposures
+    image = read_image(one / "scene-1.png")
+    (two / "scene-1.png").unlink()
+    write_image(two / "scene-1.tif", image.pixels, image)  # another file, the same pixels
+    scenes = index_pairs(one, two)
+    assert len(scenes) == 5
+    assert len(scenes.left_out) == 1
+    assert "the same image" in scenes.left_out[0]
+    assert "the same image" in capsys.readouterr().err
 
 
 def test_a_file_is_no_second_exposure_of_itself(exposures: tuple[Path, Path]) -> None:

@@ -222,6 +222,17 @@ def test_exif_profile_and_resolution_are_kept(tmp_path: Path, suffix: str) -> No
         assert not dots or seen.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_no_exif_is_made_up(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    saved_by_pillow(path, colours(scene()), icc_profile=srgb_profile())
+    image = read_image(path)
+    write_image(path, image.pixels, image)
+    with Image.open(path) as seen:
+        assert "exif" not in seen.info
+        assert seen.info["icc_profile"] == srgb_profile()
+
+
 def test_tiff_keeps_profile_and_resolution(tmp_path: Path) -> None:
     path = tmp_path / "photo.tif"
     saved_by_pillow(path, colours(scene()), icc_profile=srgb_profile(), dpi=(240, 240))
