@@ -4,7 +4,7 @@ Source: Lehtinen et al., ICML 2018, Fig 1b; its bandwidths are not stated. Paper
 The noise of the targets is brown here, the input's white in all arms: only then do all learn the same task, and their
 ends compare.
 Cost: `small` trains a network of a sixth of the paper's width twelve times as long as the other figures, for slow ends
-to be seen, one arm twice as long again: about an hour on one CPU thread.
+to be seen, one arm twice as long again: an hour on one CPU thread, 42 minutes on two cores.
 Expected: the wider the blur, the slower; with more steps the end of white targets is reached.
 Command: mri-n2n reproduce fig1b TRAIN --test KODAK --scale small
 """
