@@ -1,7 +1,5 @@
 """Capture budgets (Fig 1c): noisy realisations of a few latent images, drawn once and stored."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from mri_n2n.progress import bar
 from mri_n2n.recipes import described
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.crops import Crops, random_crop
-from natural_images.datasets import Pixels, Scenes
+from natural_images.datasets import Pixels, Scenes, fingerprint_of
 from natural_images.noise import NoiseModel
 
 ARRAY, ABOUT = "captures.npy", "captures.json"
@@ -70,7 +68,7 @@ def captured(directory: Path, request: CaptureRequest, scenes: Scenes, rows: Seq
         clear(directory, (ARRAY, ABOUT), overwrite=True)
         _write(directory / ARRAY, request, scenes, rows)
         write_json(directory / ABOUT, about)
-    return Captures(np.load(directory / ARRAY, mmap_mode="r"), _fingerprint(about))
+    return Captures(np.load(directory / ARRAY, mmap_mode="r"), fingerprint_of(about))
 
 
 def _made(path: Path, about: dict[str, Any]) -> bool:
@@ -96,7 +94,3 @@ def _write(path: Path, request: CaptureRequest, scenes: Scenes, rows: Sequence[i
             for _ in range(request.realisations):
                 noisy = request.noise(clean, level, generator).image[0]
                 file.write(noisy.movedim(0, -1).contiguous().numpy().astype("<f2").tobytes())
-
-
-def _fingerprint(about: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

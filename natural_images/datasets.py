@@ -1,7 +1,8 @@
 """Photographs to train on: an index of folders. Only file names are held: 50,000 of them cost some 30 MB."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -156,6 +157,11 @@ def split(count: int) -> tuple[list[int], list[int]]:
         raise UsageError("training needs at least two images: one of them is held out to watch over it.")
     held_out = evenly_spread(count, min(MOST_HELD_OUT, max(1, count // HELD_OUT)))
     return sorted(set(range(count)) - set(held_out)), held_out
+
+
+def fingerprint_of(description: Mapping[str, Any]) -> str:
+    """The SHA-256 of what can be said as JSON: of captures, or of a test set's images by their digests."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def as_images(pixels: Sequence[Pixels], channels: Channels) -> Float[Tensor, "s c h w"]:

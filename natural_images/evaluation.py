@@ -149,11 +149,6 @@ def digests_of(tests: Sequence[TestImage]) -> dict[str, str]:
     return digests
 
 
-def fingerprint_of(digests: Mapping[str, str]) -> str:
-    """A hash of a test set: of its images' labels and contents."""
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-
-
 def _known(path: Path, key: Mapping[str, object]) -> list[Score]:
     try:
         content = read_json(path, "scores")

@@ -18,7 +18,7 @@ from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from natural_images.baselines import Baseline, BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
-from natural_images.datasets import as_images, index_pairs
+from natural_images.datasets import as_images, fingerprint_of, index_pairs
 from natural_images.drawing import Image, draw_strips
 from natural_images.evaluation import (
     INPUT,
@@ -28,7 +28,6 @@ from natural_images.evaluation import (
     by_set,
     digests_of,
     evaluate,
-    fingerprint_of,
     images_of_sets,
     network_method,
     read_reference,
