@@ -11,6 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import numpy as np
 
 from mri_n2n import environment
 from mri_n2n.progress import bar
-from pipelines.benchmark import PARTS, Workload
+from pipelines.benchmark.measure import PARTS
+from pipelines.benchmark.stopwatch import peak_memory
+from pipelines.benchmark.workload import Workload
 from pipelines.figures import Curve, Panel, draw_curves
-from pipelines.stopwatch import peak_memory
 
 BATCHES = tuple({"size": 128, "batch_size": size} for size in (1, 2, 4, 8, 16))
 IMAGES = tuple({"size": size, "batch_size": 1} for size in (64, 128, 256, 512))
@@ -54,6 +56,19 @@ def point(part: str, given: dict[str, Any], device: str) -> dict[str, Any]:
     return {"seconds": timing["median"], "peak_memory_mb": peak_memory(work.device)}
 
 
+def table(result: Mapping[str, Any]) -> str:
+    """The result as Markdown, a row for each point."""
+    lines = ["| what grows | | time | peak memory | slope of time |", "| --- | --- | --- | --- | --- |"]
+    for name, (_, _, axis, label) in SERIES.items():
+        for place, row in enumerate(result[name]):
+            first = (label, f"{result[f'{name}: slope']:.2f}") if place == 0 else ("", "")
+            seconds, memory = row["seconds"], row["peak_memory_mb"]
+            time = f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+            peak = f"{memory[next(reversed(memory))]:,.0f} MB"
+            lines.append(f"| {first[0]} | {row[axis]:,} | {time} | {peak} | {first[1]} |")
+    return "\n".join(lines)
+
+
 def draw(result: dict[str, Any], path: Path) -> None:
     """Time and memory over batch, image and data set, on logarithmic axes."""
     panels = []
@@ -80,7 +95,7 @@ if __name__ == "__main__":
         print(json.dumps(point(arguments.point[0], json.loads(arguments.point[1]), arguments.device)))
         sys.exit()
     measured = measure(arguments.device)
-    print(json.dumps(measured, indent=2))
+    print(table(measured))
     if arguments.output:
         arguments.output.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     if arguments.picture:

@@ -34,8 +34,8 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task, TrainingPair
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from pipelines.benchmark import Workload, rate_for
-from pipelines.stopwatch import forward_flops, matrix_rates, timed
+from pipelines.benchmark.stopwatch import forward_flops, matrix_rates, timed
+from pipelines.benchmark.workload import Workload, rate_for
 
 LOOP_STEPS = 50
 LOOP_SIZE = 32

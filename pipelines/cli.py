@@ -97,8 +97,9 @@ def benchmark_command(
     from json import dumps
 
     from mri_n2n.environment import chosen_device
-    from pipelines.benchmark import PARTS, Workload, measured
-    from pipelines.benchmark_table import table
+    from pipelines.benchmark.measure import PARTS, measured
+    from pipelines.benchmark.table import table
+    from pipelines.benchmark.workload import Workload
 
     work = Workload(size, batch_size, repeats, bf16=precision == "bf16", compile=compile, device=chosen_device(device))
     result = measured(list(PARTS) if part == "all" else [part], work)

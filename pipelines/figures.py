@@ -75,8 +75,10 @@ def _draw(axes: Any, panel: Panel) -> None:
         axes.axvline(place, color=colour, linestyle=dashes, linewidth=1.4, label=name)
     if panel.log_x:
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
     if panel.log_y:
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.x_label, fontsize=9)
     axes.set_ylabel(panel.y_label, fontsize=9)
@@ -87,6 +89,16 @@ def _draw(axes: Any, panel: Panel) -> None:
     if names:
         columns = max(1, min(len(names), 80 // (7 + max(map(len, names)))))  # about 80 letters fit below a panel
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, fontsize=8, frameon=False)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """0.5 and 20,000 in place of powers of ten; over a few decades 1, 2 and 5 of each."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1 else f"{value:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_curve(axes: Any, curve: Curve) -> None:

@@ -30,12 +30,13 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
-    from benchmarks import peers
-    from pipelines.benchmark_table import table
+    from benchmarks import growth, peers
+    from pipelines.benchmark.table import table
 
     folder = ROOT / "docs/results"
     page = (folder / "performance.md").read_text()
-    for name, made in {"performance-cpu.json": table, "peers-cpu.json": peers.table}.items():
+    makers = {"performance-cpu.json": table, "peers-cpu.json": peers.table, "growth-cpu.json": growth.table}
+    for name, made in makers.items():
         assert made(json.loads((folder / name).read_text())) in page, name
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks.peers import FastMRIUNet, NaivePairs, measure, table
-from pipelines.benchmark import Workload
+from pipelines.benchmark.workload import Workload
 
 
 def test_all_are_compared() -> None:

@@ -9,8 +9,9 @@ import torch
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.fourier import CPU
 from mri_n2n.networks.spec import UNetSpec
-from pipelines.benchmark import PARTS, Workload, rate_for
-from pipelines.stopwatch import FORGET, forget_peak_memory, forward_flops, peak_memory
+from pipelines.benchmark.measure import PARTS
+from pipelines.benchmark.stopwatch import FORGET, forget_peak_memory, forward_flops, peak_memory
+from pipelines.benchmark.workload import Workload, rate_for
 
 STAGES = ("load", "corrupt", "forward", "replacement and loss", "backward", "optimise", "log")
 
