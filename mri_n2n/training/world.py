@@ -1,6 +1,7 @@
 """Several processes that train one network: who is who, what they share out, what they agree on."""
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed.nn  # before a group is made: its defaults would hold the group for ever
 from torch import Tensor, distributed, nn
 
 from mri_n2n.errors import UsageError
@@ -111,5 +113,12 @@ def joined(device: torch.device) -> tuple[World, torch.device]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    atexit.register(distributed.destroy_process_group)
+    atexit.register(left)
     return world, device
+
+
+def left() -> None:
+    """End the group's threads: one that is at work while Python ends would abort the process."""
+    gc.collect()  # networks that trained in parallel hold the group
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

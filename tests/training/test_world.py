@@ -20,7 +20,7 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task, TrainingPair
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from mri_n2n.training.world import ALONE, World, joined
+from mri_n2n.training.world import ALONE, World, joined, left
 
 CPU = torch.device("cpu")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
@@ -137,6 +137,9 @@ def in_two_processes(place: Path) -> None:
     own = gradients(world)
     if world.leads:
         torch.save({"weights": weights, "losses": losses, "gradients": own}, place)
+    left()
+    names = {thread.read_text().strip() for thread in Path("/proc/self/task").glob("*/comm")}
+    assert not {name for name in names if "gloo" in name}, names
 
 
 def launch(*command: object) -> subprocess.CompletedProcess[str]:
