@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -49,7 +50,11 @@ class World:
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network as it is to be called while training: its gradients are the means over all processes."""
-        return nn.parallel.DistributedDataParallel(network) if self.size > 1 else network
+        if self.size == 1:
+            return network
+        # Weights of one channel have two ways to say the same strides, and torch warns of a copy where there is none.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        return nn.parallel.DistributedDataParallel(network)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes, element by element."""

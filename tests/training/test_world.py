@@ -177,6 +177,7 @@ def test_the_command_in_two_processes(prepared: Path, tmp_path: Path) -> None:
     )
     assert both.returncode == 0, both.stderr
     assert both.stdout.count("Done:") == 1
+    assert "Warning" not in both.stderr
     one = subprocess.run(command(prepared, *options, "one"), cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
     assert one.returncode == 0
     two, alone = checked(tmp_path / "runs/two"), checked(tmp_path / "runs/one")
