@@ -169,19 +169,46 @@ def evaluate_command(
     typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT" + (" --simulate" if simulated else ""))
 
 
+@app.command("simulate")
+def simulate_command(
+    volumes: Annotated[Path, typer.Argument(help="A fully sampled volume, or a folder of them.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files of raw k-space.")],
+    acceleration: Annotated[
+        float | None, typer.Option(help="Keep exactly the share 1/ACCELERATION of k-space, in expectation.")
+    ] = None,
+    edge_probability: Annotated[
+        float | None,
+        typer.Option(help="Or: sampling density at the end of the axis (published: 0.025).", show_default="0.025"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other masks.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write raw k-space (ISMRMRD) of scans simulated from magnitude volumes, one mask per volume."""
+    from mri_n2n.simulation import simulate_path
+    from mri_n2n.task import Undersampling
+
+    if acceleration is None and edge_probability is None:
+        edge_probability = 0.025
+    done = simulate_path(volumes, out, Undersampling(acceleration, edge_probability), seed, overwrite=overwrite)
+    typer.echo(f"{len(done)} scans written to {out}. SIMULATED; not for diagnostic use.")
+    typer.echo(f"Next: mri-n2n reconstruct RUN {out} OUTPUT")
+
+
 @app.command("reconstruct")
 def reconstruct_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
-    input: Annotated[Path, typer.Argument(help="A volume, or a folder of volumes.")],
+    input: Annotated[Path, typer.Argument(help="Raw k-space (ISMRMRD: .h5, .mrd), a volume, or a folder of them.")],
     output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
     simulate: Annotated[
-        bool, typer.Option("--simulate", help="Undersample the fully sampled input first, as in training.")
+        bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
     ] = False,
-    white: Annotated[float | None, typer.Option(help="Without --simulate: what is white (see the docs).")] = None,
+    white: Annotated[
+        float | None, typer.Option(help="What is white, if the input does not say (see the docs).")
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Reconstruct volumes, keeping their geometry: fully sampled ones with --simulate."""
+    """Reconstruct scans (raw k-space) as volumes, in the scanner's geometry; or, with --simulate, volumes."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.reconstruction import Reconstructor, reconstruct_path
     from mri_n2n.run_directory import find_run, open_run

@@ -135,7 +135,7 @@ def test_one_bad_volume_does_not_stop_the_others(reconstructor: Reconstructor, h
     source.mkdir()
     (source / "a.nii.gz").write_bytes(b"rubbish")
     (source / "b.nii.gz").write_bytes(sorted(heads.iterdir())[0].read_bytes())
-    with pytest.raises(UsageError, match="1 of 2 volumes could not"):
+    with pytest.raises(UsageError, match="1 of 2 volumes could not be used"):
         reconstruct_path(reconstructor, source, tmp_path / "out", {})
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "b.nii.gz.json"]
 
@@ -176,7 +176,7 @@ def test_white_is_the_scale_of_an_undersampled_image(tiny_recipe: Recipe) -> Non
     array[0, 0, :], array[1, 1, :] = 1000.0, -300.0
     volume = Volume(array, np.eye(4), None, (-1e9, 1e9), "x")
     with pytest.raises(UsageError, match="--white"):
-        Reconstructor(Watching(), tiny_recipe, CPU)
+        Reconstructor(Watching(), tiny_recipe, CPU)(volume)
     output, _ = Reconstructor(Watching(), tiny_recipe, CPU, white=500.0)(volume)
     assert float(seen[0].max()) == pytest.approx(1.5)
     assert float(seen[0].min()) == pytest.approx(-1.1)

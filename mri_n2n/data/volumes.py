@@ -1,6 +1,7 @@
 """Volumes with their geometry: read through MONAI, checked, and written back as they came."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -18,6 +19,7 @@ from mri_n2n.durable import replacing
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError, one_line
 
 TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 after scaling
+FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
 
@@ -38,9 +40,9 @@ class Volume:
     sha256: str
 
 
-def suffix(path: PurePath) -> str:
-    """The volume suffix of `path`, or an empty string."""
-    return next((known for known in SUFFIXES if path.name.lower().endswith(known)), "")
+def suffix(path: PurePath, known: Sequence[str] = SUFFIXES) -> str:
+    """The suffix of `path` that is among the known ones, or an empty string."""
+    return next((one for one in known if path.name.lower().endswith(one)), "")
 
 
 def stem(path: PurePath) -> str:
@@ -48,17 +50,17 @@ def stem(path: PurePath) -> str:
     return path.name[: len(path.name) - len(suffix(path))]
 
 
-def find_volumes(source: Path) -> list[Path]:
-    """All volumes under `source` (a folder), by path; hidden files are left out."""
+def find_volumes(source: Path, known: Sequence[str] = SUFFIXES) -> list[Path]:
+    """All files of the known suffixes under `source` (a folder), by path; hidden ones are left out."""
     if not source.exists():
         raise UsageError(f"no folder {source}. Check the path.")
     if not source.is_dir():
-        raise UsageError(f"{source} is a file, expected a folder of volumes ({', '.join(SUFFIXES)}).")
+        raise UsageError(f"{source} is a file, expected a folder of volumes ({', '.join(known)}).")
     found = sorted(
-        path for path in source.rglob("*") if suffix(path) and path.is_file() and not path.name.startswith(".")
+        path for path in source.rglob("*") if suffix(path, known) and path.is_file() and not path.name.startswith(".")
     )
     if not found:
-        raise UsageError(f"no volumes under {source}, expected files ending in {', '.join(SUFFIXES)}.")
+        raise UsageError(f"no volumes under {source}, expected files ending in {', '.join(known)}.")
     return found
 
 
@@ -171,7 +173,7 @@ def _nifti_header(like: Volume, description: str) -> Any:
 def _stored_range(image: Any) -> tuple[float, float]:
     dtype = image.get_data_dtype()
     if not np.issubdtype(dtype, np.integer):
-        return float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
+        return FLOAT_RANGE
     slope = float(getattr(image.dataobj, "slope", 1.0))
     offset = float(getattr(image.dataobj, "inter", 0.0))
     limits = np.iinfo(dtype)

@@ -38,6 +38,11 @@ def whole_plane(half: Shaped[Tensor, "*b h k"], width: int) -> Shaped[Tensor, "*
     return torch.cat([half, rest.conj() if rest.is_complex() else rest], dim=-1)
 
 
+def opposite(whole: Shaped[Tensor, "*b h w"]) -> Shaped[Tensor, "*b h w"]:
+    """What stands at -k, at the place of k."""
+    return whole.flip(-1, -2).roll((1, 1), (-1, -2))
+
+
 @lru_cache(maxsize=32)
 def multiplicity(width: int, device: torch.device = CPU) -> Float[Tensor, " k"]:
     """How often each column of the half plane stands in the whole: twice, but for DC's and Nyquist's once."""
@@ -58,6 +63,18 @@ def translated(kspace: Complex[Tensor, "b h k"], shift: Float[Tensor, "b 2"], gr
         _turned(shift[:, axis, None] * indices(size, kspace.device) / size) for axis, size in enumerate(grid)
     )
     return kspace * rows[:, :, None] * half_plane(columns)[:, None, :]
+
+
+def readout_encoded(slices: Complex[Tensor, "*b n h w"]) -> Complex[Tensor, "*b n h w"]:
+    """Transformed along a volume's third axis, whose middle (voxel n // 2) is the origin: DC at index 0."""
+    samples: Tensor = torch.fft.fft(torch.fft.ifftshift(slices, dim=-3), dim=-3, norm="ortho")
+    return samples
+
+
+def readout_decoded(samples: Complex[Tensor, "*b n h w"]) -> Complex[Tensor, "*b n h w"]:
+    """The inverse of `readout_encoded`: k-space of every slice of a volume that was read out whole along them."""
+    slices: Tensor = torch.fft.fftshift(torch.fft.ifft(samples, dim=-3, norm="ortho"), dim=-3)
+    return slices
 
 
 def _turned(turns: Float[Tensor, "b n"]) -> Complex[Tensor, "b n"]:

@@ -2,7 +2,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_n2n.kspace.fourier import half_plane, multiplicity, to_image, to_kspace, translated, whole_plane
+from mri_n2n.kspace.fourier import (
+    half_plane,
+    multiplicity,
+    opposite,
+    readout_decoded,
+    readout_encoded,
+    to_image,
+    to_kspace,
+    translated,
+    whole_plane,
+)
 
 sizes = st.integers(2, 24)
 
@@ -48,3 +58,20 @@ def test_translation_is_a_roll(height: int, width: int, down: int, right: int) -
     grid = (height, width)
     moved = to_image(translated(to_kspace(image), torch.tensor([[float(down), float(right)]]), grid), grid)
     torch.testing.assert_close(moved, image.roll((down, right), (1, 2)), rtol=1e-3, atol=1e-4)
+
+
+@given(sizes, sizes)
+def test_a_real_image_has_conjugates_at_opposites(height: int, width: int) -> None:
+    whole = whole_plane(to_kspace(torch.randn(2, height, width)), width)
+    torch.testing.assert_close(opposite(whole).conj(), whole, rtol=1e-4, atol=1e-4)
+
+
+@given(sizes, sizes)
+def test_the_readout_is_unitary_and_its_origin_is_in_the_middle(depth: int, height: int) -> None:
+    slices = torch.randn(depth, height, 3, dtype=torch.complex64)
+    samples = readout_encoded(slices)
+    torch.testing.assert_close(samples.norm(), slices.norm())
+    torch.testing.assert_close(readout_decoded(samples), slices, rtol=1e-4, atol=1e-5)
+    point = torch.zeros(depth, 1, 1, dtype=torch.complex64)
+    point[depth // 2] = 1
+    torch.testing.assert_close(readout_encoded(point), torch.full_like(point, depth**-0.5))

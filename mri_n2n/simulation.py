@@ -1,0 +1,53 @@
+"""Files of raw k-space made of fully sampled volumes, for trying out what is meant for scanners."""
+
+from pathlib import Path
+
+from mri_n2n.data import mrd
+from mri_n2n.data.mrd_header import SIMULATED
+from mri_n2n.data.scan import Scan
+from mri_n2n.data.volumes import find_volumes, read_volume, stem
+from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.file_by_file import Job, Made, planned, work_through
+from mri_n2n.scans import simulated_scan
+from mri_n2n.task import Undersampling
+from mri_n2n.training.seeding import RandomStreams
+
+
+def simulate_path(
+    source: Path, folder: Path, sampling: Undersampling, seed: int, *, overwrite: bool = False
+) -> list[Job]:
+    """An ISMRMRD file in `folder` for a volume, or for every one of a folder; those that are there already are left.
+
+    One mask per volume, drawn from the seed and the file's bytes, and so the same on every machine and in any order.
+    """
+    if not source.exists():
+        raise UsageError(f"no file or folder {source}. Check the path.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, expected a folder for the scans.")
+    streams = RandomStreams(seed)
+    if source.is_dir():
+        jobs = planned(source, folder, find_volumes(source), _as_scan)
+    else:
+        jobs = [Job(source, folder / _as_scan(source).name)]
+
+    def read(path: Path) -> Scan:
+        volume = read_volume(path)
+        height, width, _ = volume.array.shape
+        generator = streams.at(f"simulated scan/{volume.sha256}", 0)
+        try:
+            return simulated_scan(volume, sampling.decay((height, width)), generator)
+        except UsageError as error:
+            raise BadVolume(f"{path}: {error}") from None
+
+    def work(scan: Scan) -> Made:
+        facts = {"seed": str(seed), "source_sha256": scan.sha256}
+        about = {"label": SIMULATED, "source_sha256": scan.sha256, "kept": float(scan.mask.mean())}
+        return Made(about, lambda path: mrd.write_scan(path, scan, facts))
+
+    identity = {"acceleration": sampling.acceleration, "edge_probability": sampling.edge_probability, "seed": seed}
+    done = work_through(jobs, read, work, identity, overwrite=overwrite, doing="simulating")
+    return [job for job, _ in done]
+
+
+def _as_scan(path: Path) -> Path:
+    return path.with_name(stem(path) + ".h5")
