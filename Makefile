@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+GPU_RESULTS := build/benchmark-gpu
 
 .PHONY: install test test-long demo benchmark benchmark-gpu clean
 
@@ -44,13 +45,15 @@ benchmark: install
 	$(BIN)/mri-n2n benchmark
 	$(BIN)/python -m benchmarks.peers
 
-# The whole table of a GPU: plain, bf16, compiled, beside others, and how cost grows.
+# The whole table of a GPU: plain, bf16, compiled, beside others, and how cost grows. The numbers go to GPU_RESULTS.
 benchmark-gpu: install
-	$(BIN)/mri-n2n benchmark --device cuda
-	$(BIN)/mri-n2n benchmark --device cuda --precision bf16
-	$(BIN)/mri-n2n benchmark --device cuda --precision bf16 --compile
-	$(BIN)/python -m benchmarks.peers --device cuda
-	$(BIN)/python -m benchmarks.growth --device cuda
+	mkdir -p $(GPU_RESULTS)
+	$(BIN)/mri-n2n benchmark --device cuda --output $(GPU_RESULTS)/performance-gpu.json
+	$(BIN)/mri-n2n benchmark --device cuda --precision bf16 --output $(GPU_RESULTS)/performance-gpu-bf16.json
+	$(BIN)/mri-n2n benchmark --device cuda --precision bf16 --compile --output $(GPU_RESULTS)/performance-gpu-bf16-compiled.json
+	$(BIN)/python -m benchmarks.peers --device cuda --output $(GPU_RESULTS)/peers-gpu.json
+	$(BIN)/python -m benchmarks.peers --device cuda --precision bf16 --output $(GPU_RESULTS)/peers-gpu-bf16.json
+	$(BIN)/python -m benchmarks.growth --device cuda --output $(GPU_RESULTS)/growth-gpu.json
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

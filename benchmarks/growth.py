@@ -40,7 +40,7 @@ def measure(device: str) -> dict[str, Any]:
     jobs = [(name, part, point) for name, (part, points, _, _) in SERIES.items() for point in points]
     for name, part, point in bar(jobs, description="measuring", unit="point"):
         asked = [sys.executable, "-m", "benchmarks.growth", "--device", device, "--point", part, json.dumps(point)]
-        done = subprocess.run(asked, capture_output=True, text=True, check=True)
+        done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True)
         result.setdefault(name, []).append(point | json.loads(done.stdout))
     for name, (_, _, axis, _) in SERIES.items():
         x, y = (np.log([row[key] for row in result[name]]) for key in (axis, "seconds"))

@@ -8,6 +8,7 @@ command goes on. Narrower networks leave time for more seeds.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from scipy import stats
 from mri_n2n import environment
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.durable import write_text
+from mri_n2n.errors import INTERRUPTED
 from mri_n2n.evaluation import Score, differences
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.recipes import Experiment, Optimisation, Recipe, undersampling_task
@@ -74,3 +76,4 @@ if __name__ == "__main__":
         print(f"{outcome.table}\n{table}")
     else:
         print("Stopped and saved. Go on with the same command.")
+        sys.exit(INTERRUPTED)

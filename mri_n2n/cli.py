@@ -99,6 +99,10 @@ def train_command(
 
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
+    if not save_seconds >= 0:
+        raise UsageError(f"--save-seconds must not be negative, got {save_seconds:g}.")
     world, chosen = joined(chosen_device(device))
     if resume is not None:
         refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})
@@ -228,8 +232,8 @@ def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or 
 
 
 def _steps(epochs: float, slices: int, batch_size: int) -> int:
-    if not 0 < epochs < float("inf") or batch_size < 1:
-        raise UsageError(f"--epochs and --batch-size must be positive, got {epochs:g} and {batch_size}.")
+    if not 0 < epochs < float("inf"):
+        raise UsageError(f"--epochs must be positive, got {epochs:g}.")
     return max(1, round(epochs * slices / batch_size))
 
 

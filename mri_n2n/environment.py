@@ -35,6 +35,11 @@ def free_memory() -> int:
         return free
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says so: on a GPU by a class of its own, on a CPU in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def chosen_device(name: str) -> torch.device:
     """The device called `name`; `auto` takes the first GPU if there is one.
 
@@ -89,7 +94,7 @@ def load(device: torch.device) -> dict[str, float]:
         "system/process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
     }
     if device.type == "cuda":
-        measured["system/gpu_0_memory_usage_megabytes"] = torch.cuda.max_memory_allocated(device) / 1e6
+        measured["system/gpu_0_memory_usage_megabytes"] = torch.cuda.memory_allocated(device) / 1e6
     return measured
 
 

@@ -24,8 +24,9 @@ class Optimisation:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise UsageError(f"steps and batch size must be at least 1, got {self.steps} and {self.batch_size}.")
+        for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
+            if value < 1:
+                raise UsageError(f"the {name} must be at least 1, got {value}.")
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def create_run(
 
     data: what is to be remembered of the data, at least its `fingerprint`.
     """
-    clear(directory, OWN_FILES, overwrite=overwrite)
+    clear(directory, OWN_FILES, overwrite=overwrite or _in_vain(directory))
     with writing(directory):
         directory.mkdir(parents=True)
     run = Run(directory, recipe, data, environment.description(device), domain)
@@ -176,7 +176,13 @@ def create_run(
 
 def check_new(directory: Path, *, overwrite: bool) -> None:
     """Raise where `create_run` would find the directory taken: before long work that comes first."""
-    clear(directory, OWN_FILES, overwrite=overwrite, dry_run=True)
+    clear(directory, OWN_FILES, overwrite=overwrite or _in_vain(directory), dry_run=True)
+
+
+def _in_vain(directory: Path) -> bool:
+    """Whether a run ended before it had saved anything: then there is nothing to keep."""
+    saved = (directory / STATE, directory / "network.json")
+    return (directory / "run.json").exists() and not any(path.exists() for path in saved)
 
 
 def open_run(directory: Path, domain: Domain = MRI) -> Run:

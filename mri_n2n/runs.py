@@ -1,5 +1,6 @@
 """Runs: the one place where recipe, data, device, disk and tracker are wired together, for every domain."""
 
+import os
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ LOG_EVERY = 10
 EVALUATIONS = 10
 PATIENCE = 60.0  # seconds that the end of a run waits for MLflow
 FORECAST_STEPS = 4  # steps timed before the forecast
+TOGETHER = 1.0  # seconds between signals that are one
 UNHURRIED = 3600.0  # seconds above which a person on a CPU is told of a shorter run
 
 
@@ -96,7 +98,9 @@ def _run_training(
     if world.leads:
         journal.cut(known)
     if optimisation.compile:
-        network.compile()
+        if world.leads:
+            say("compiling the network before the first step: some minutes, in which nothing moves.")
+        network.compile(dynamic=False)  # batches for training and evaluation differ, and each gets kernels of its own
     plan = TrainingPlan(
         recipe.task,
         load,
@@ -110,16 +114,28 @@ def _run_training(
     tracker = Mirror(run.directory, run.parameters(), run.name, known) if track else None
     status = "FAILED"
     try:
-        with _stop_signals() as stop:
+        with _stop_signals(world) as stop:
             ended = _train(run, monitor(network), state, plan, journal, tracker, stop, save_seconds)
         status = "FINISHED" if ended else "KILLED"
     except NonFiniteLoss as error:
         good = f"The last good checkpoint is {run.state_path}." if run.state_path.exists() else "No checkpoint yet."
         raise UsageError(f"{error}. {good} Try a lower --learning-rate or --precision fp32.") from None
+    except RuntimeError as error:
+        raise _understood(error, run, world) from error
     finally:
         if tracker:
             _tell(run, tracker, status)
     return ended
+
+
+def _understood(error: RuntimeError, run: Run, world: World) -> Exception:
+    """What a person can do about an error of torch's, or the error itself."""
+    if environment.out_of_memory(error):
+        each = f"{run.recipe.optimisation.batch_size} images in a step"
+        return UsageError(f"not enough memory for {each}. Start a new run with a lower --batch-size.")
+    if world.size > 1 and "peer" in str(error):
+        return UsageError(f"another process has ended. Go on with: {run.command} train --resume {run.directory}")
+    return error
 
 
 def _tell(run: Run, tracker: Mirror, status: str) -> None:
@@ -143,6 +159,7 @@ def _train(
     saved = recorded = time.monotonic()
     first = state.step
     began = assessing = 0.0
+    parent = os.getppid()
     progress: tqdm[None] = bar(
         (), total=plan.steps, initial=first, description="training", unit="step", shown=world.leads
     )
@@ -193,6 +210,8 @@ def _train(
             return wanted
         if step % plan.log_every and step < plan.steps:
             return Request.GO_ON  # to agree is to wait for each other
+        if os.getppid() != parent:
+            wanted = Request.STOP  # who started these processes was killed: nobody would know of them
         return Request(world.most(wanted.value))
 
     with progress:
@@ -226,8 +245,11 @@ def spoken(seconds: float) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal acts as usual."""
+def _stop_signals(world: World) -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal acts as usual, unless it comes with the first.
+
+    `timeout` and some schedulers send each twice: to the process, and to its group.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -235,10 +257,18 @@ def _stop_signals() -> Iterator[threading.Event]:
 
     def request(number: int, frame: FrameType | None) -> None:
         del frame
+        now = time.monotonic()
+        if stop.is_set() and now - first[0] > TOGETHER:
+            signal.signal(number, earlier[signal.Signals(number)])
+            signal.raise_signal(number)
+        if stop.is_set():
+            return
+        first.append(now)
         stop.set()
-        signal.signal(number, earlier[signal.Signals(number)])
-        say("stopping: saving after this step.")
+        if world.leads:
+            say("stopping: saving after this step." if world.size == 1 else "stopping: saving in a few steps.")
 
+    first: list[float] = []
     earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in earlier:
         signal.signal(number, request)

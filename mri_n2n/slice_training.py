@@ -17,6 +17,7 @@ from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.task import Batch
 from mri_n2n.training.world import ALONE, World
 
+AT_ONCE = 1000  # slices brought to a GPU together
 MONITORED = 32  # validation slices scored while training; `evaluate` scores all
 
 
@@ -115,7 +116,8 @@ def batch_loader(
     if device.type == "cuda":
         most = torch.cuda.mem_get_info(device)[0] // 4 if most_resident is None else most_resident
         if data.array[:1].nbytes * len(rows) <= most:
-            resident = data.stored(rows.tolist()).to(device)
+            pieces = [rows[start : start + AT_ONCE].tolist() for start in range(0, len(rows), AT_ONCE)]
+            resident = torch.cat([data.stored(piece).to(device) for piece in pieces])
 
     def load(step: int) -> Batch:
         chosen = batch_rows(step, batch_size, len(rows), seed)[share]

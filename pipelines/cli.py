@@ -1,5 +1,7 @@
 """The command line: `mri-n2n`, also `python -m pipelines`."""
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -92,17 +94,23 @@ def benchmark_command(
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network.")] = "fp32",
     compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
     json: Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")] = False,
+    output: Annotated[Path | None, typer.Option(help="File for everything measured, as JSON.")] = None,
 ) -> None:
     """How fast this machine trains and reconstructs, and how close to its limits: some minutes on a CPU."""
     from json import dumps
 
+    from mri_n2n.durable import check_writable, write_json
     from mri_n2n.environment import chosen_device
     from pipelines.benchmark.measure import PARTS, measured
     from pipelines.benchmark.table import table
     from pipelines.benchmark.workload import Workload
 
     work = Workload(size, batch_size, repeats, bf16=precision == "bf16", compile=compile, device=chosen_device(device))
+    if output:
+        check_writable(output.parent)
     result = measured(list(PARTS) if part == "all" else [part], work)
+    if output:
+        write_json(output, result)
     typer.echo(dumps(result, indent=2) if json else table(result))
 
 
@@ -200,7 +208,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code == INTERRUPTED and "RANK" not in os.environ:  # of several processes, the one that began them
             print("Interrupted.", file=sys.stderr)
         raise
     except UsageError as error:
@@ -209,6 +217,12 @@ def main() -> None:
         sys.exit(2)
     except PermissionError as error:  # met by looking, before there is anything to read or write
         print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # of standard output: whoever writes a file says which
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = io.StringIO()  # or Python would try again at its end
+        print("error: cannot write to standard output: the disk is full. Free space.", file=sys.stderr)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, earlier)

@@ -135,13 +135,14 @@ MISTAKES = {
     "either an acceleration": ("train", "DATA", "--acceleration", 4, "--edge-probability", "0.1", "--steps", 1),
     "edge probability": ("train", "DATA", "--edge-probability", 2, "--steps", 1),
     "--epochs or --steps": ("train", "DATA", "--epochs", 2, "--steps", 1),
-    "steps and batch size": ("train", "DATA", "--steps", 0),
+    "steps must be at least 1": ("train", "DATA", "--steps", 0),
     "learning rate": ("train", "DATA", "--steps", 1, "--learning-rate", "-1"),
     "ht loss": ("train", "DATA", "--steps", 1, "--loss", "ht", "--targets", "clean"),
     "unknown device": ("train", "DATA", "--steps", 1, "--device", "gpu"),
     "seed must lie": ("train", "DATA", "--steps", 1, "--seed", 2**65),
-    "--epochs and --batch-size": ("train", "DATA", "--batch-size", 0),
+    "--batch-size must be at least 1": ("train", "DATA", "--batch-size", 0),
     "must be positive": ("train", "DATA", "--epochs", "nan"),
+    "--save-seconds must not be": ("train", "DATA", "--save-seconds", "nan"),
     "run's folder is": ("train", "DATA", "--steps", 1, "--run-name", "..", "--overwrite"),
     "plain name": ("train", "DATA", "--steps", 1, "--run-name", "../up"),
     "made by `mri-n2n train`": ("evaluate", "absent", "DATA"),
@@ -239,3 +240,14 @@ def test_bad_volumes_are_reported(cli: CLI, heads: Path, tmp_path: Path) -> None
 def test_module_entry() -> None:
     done = subprocess.run([sys.executable, "-m", "pipelines", "--help"], capture_output=True, text=True, check=True)
     assert "prepare" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_under_standard_output() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pipelines", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 2
+    assert "disk is full" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from mri_n2n import environment
 
@@ -26,3 +27,20 @@ def test_a_container_s_memory_counts(
         (tmp_path / name).write_text(value)
         monkeypatch.setattr(environment, name, tmp_path / name)
     assert environment.free_memory() == free if free is not None else environment.free_memory() > 10**8
+
+
+@pytest.mark.parametrize(("said", "threads"), [(None, 1), ("2", 2)])
+def test_no_more_threads_than_cores_unless_told(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(environment, "cores", lambda: 1)
+    try:
+        environment.chosen_device("cpu")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -122,6 +122,8 @@ def test_interrupted_runs_end_with_the_same_bits(
         lambda: len(journal(cut.directory)) > 12 if (cut.directory / "metrics.jsonl").exists() else False, process
     )
     process.send_signal(way)
+    if way is signal.SIGTERM:
+        process.send_signal(way)  # `timeout` sends it twice: to the process, and to its group
     out, err = process.communicate(timeout=60)
     if way is signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -231,6 +233,61 @@ def test_killed_before_the_first_checkpoint(cli, tmp_path: Path, tiny_recipe: Re
     answer = cli("train", "--resume", "r")
     assert answer.code == 0, answer.err
     assert len(journal(run.directory)) == 25
+
+
+def test_a_run_that_saved_nothing_is_in_nobodys_way(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:
+    data = open_prepared(prepared)
+    for _ in range(2):
+        create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    finished(tmp_path / "other", tiny_recipe, prepared)
+    with pytest.raises(UsageError, match="exists"):
+        create_slice_run(tmp_path / "other", tiny_recipe, prepared, data, CPU)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_large_a_batch_is_said(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise error
+
+    data = open_prepared(prepared)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    monkeypatch.setattr("mri_n2n.runs.train", full)
+    with pytest.raises(UsageError, match="--batch-size"):
+        train_on_slices(run, data, CPU, track=False)
+
+
+def test_other_errors_are_bugs_and_stay_what_they_are(
+    tmp_path: Path, tiny_recipe: Recipe, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: object, **__: object) -> bool:
+        raise RuntimeError("sizes do not match")
+
+    data = open_prepared(prepared)
+    run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
+    monkeypatch.setattr("mri_n2n.runs.train", wrong)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        train_on_slices(run, data, CPU, track=False)
+
+
+def test_a_compiled_run_says_so_and_compiles_for_its_sizes(
+    tmp_path: Path,
+    tiny_recipe: Recipe,
+    prepared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from dataclasses import replace
+
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **options: asked.append(options))
+    recipe = replace(tiny_recipe, optimisation=replace(tiny_recipe.optimisation, steps=2, compile=True))
+    finished(tmp_path / "run", recipe, prepared)
+    assert asked == [{"dynamic": False}]
+    assert "compiling" in capsys.readouterr().err
 
 
 def test_overwriting_removes_runs_only(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) -> None:

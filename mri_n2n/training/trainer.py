@@ -96,8 +96,8 @@ def train(
     """Train `state` in place up to `plan.steps`; return whether it got there.
 
     It evaluates once before step 0, so that a broken evaluation costs a minute and not a night. `record` gets the
-    number of steps done and the losses since the last record; `poll` is asked after every step and must not touch the
-    device; `save` is called when it asks for it and at the end, and only on a finite state.
+    number of steps done and the losses since the last record; `poll` is asked after every step and does not wait
+    for the device in most of them; `save` is called when it asks for it and at the end, and only on a finite state.
     """
     if state.step == 0:
         evaluate(0)

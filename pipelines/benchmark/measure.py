@@ -131,7 +131,7 @@ def start(work: Workload, rates: Rates) -> dict[str, Any]:
         prepare_ixi(folder / "heads", folder / "data", PrepareRequest(SplitRequest(2, 2), SliceRequest(20, 28)))
         for repetition in range(work.repeats):
             began = time.time()
-            subprocess.run([*COMMAND, "--help"], capture_output=True, check=True)
+            subprocess.run([*COMMAND, "--help"], stdout=subprocess.DEVNULL, check=True)
             helps.append(time.time() - began)
             asked = ["--steps", "1", "--batch-size", "4", "--device", work.device.type, "--run-name", str(repetition)]
             began = time.time()

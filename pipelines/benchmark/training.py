@@ -42,7 +42,7 @@ def training(work: Workload, rates: Rates) -> dict[str, Any]:
         state, streams = TrainState(network, adam(network)), RandomStreams(0, work.device)
         task = undersampling_task()
         step = _step(work, state, task, load, journal)
-        cold = work.data(Path(folder) / "cold", cold=True)
+        cold = work.data(Path(folder) / "cold", cold=_steps(work) * work.batch_size)  # no slice comes twice
         streamed = _step(
             work,
             TrainState(network, state.optimiser),
@@ -99,17 +99,25 @@ def photographs(work: Workload, rates: Rates) -> dict[str, Any]:
 
 def _step(work: Workload, state: TrainState, task: Task[Any], load: Callable[[int], Batch], journal: Journal) -> Timing:
     """A step of the trainer's loop with its log; on a GPU, for which a log entry waits, the mean over one entry's."""
-    every = LOG_EVERY if work.device.type == "cuda" else 1
+    every = _every(work)
     times = []
 
     def record(step: int, losses: list[float]) -> None:
         journal.write(step, {"loss": losses[-1], **environment.load(work.device)})
         times.append(time.perf_counter())
 
-    steps, streams = (work.repeats + 1) * every, RandomStreams(0, work.device)
-    plan = TrainingPlan(task, load, steps, RampedRate(), streams, bf16=work.bf16, log_every=every)
+    streams = RandomStreams(0, work.device)
+    plan = TrainingPlan(task, load, _steps(work), RampedRate(), streams, bf16=work.bf16, log_every=every)
     train(state, plan, record=record, evaluate=lambda _: None, save=lambda: None, poll=lambda _: Request.GO_ON)
     return spread([(later - earlier) / every for earlier, later in pairwise(times)])
+
+
+def _every(work: Workload) -> int:
+    return LOG_EVERY if work.device.type == "cuda" else 1
+
+
+def _steps(work: Workload) -> int:
+    return (work.repeats + 1) * _every(work)
 
 
 def _speed(step: Timing, images: int, operations: int, rate: float) -> dict[str, Any]:

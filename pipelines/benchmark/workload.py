@@ -34,9 +34,9 @@ class Workload:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        if self.size < 32 or not 1 <= self.batch_size <= self.slices or self.repeats < 1:
+        if not 32 <= self.size <= 2048 or not 1 <= self.batch_size <= self.slices or self.repeats < 1:
             raise UsageError(
-                f"expected a size from 32, a batch size of 1 to {self.slices} and at least one repetition, "
+                f"expected a size from 32 to 2048, a batch size of 1 to {self.slices} and at least one repetition, "
                 f"got {self.size}, {self.batch_size} and {self.repeats}."
             )
 
@@ -53,23 +53,24 @@ class Workload:
         network = UNetSpec(channels, channels, self.width).build()
         return forward_flops(network, torch.zeros(1, channels, self.size, self.size))
 
-    def data(self, folder: Path, *, cold: bool = False) -> PreparedData:
-        """Random slices on disk, as `prepare` would leave them. cold: none of them is in the system's cache yet."""
+    def data(self, folder: Path, *, cold: int = 0) -> PreparedData:
+        """Random slices on disk, as `prepare` would leave them. cold: so many, none of them in the system's cache."""
         folder.mkdir(exist_ok=True)
         path = folder / "slices.npy"
-        shape = (self.slices, 1, self.size, self.size)
+        count = cold or self.slices
+        shape = (count, 1, self.size, self.size)
         generator = np.random.default_rng(0)
         with path.open("wb") as file:  # piece by piece: the memory that is measured is not to be the benchmark's
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for done in range(0, self.slices, AT_ONCE):
-                some = (min(AT_ONCE, self.slices - done), *shape[1:])
+            for done in range(0, count, AT_ONCE):
+                some = (min(AT_ONCE, count - done), *shape[1:])
                 file.write(generator.integers(0, 256, some, dtype=np.uint8).tobytes())
             if cold and hasattr(os, "posix_fadvise"):
                 file.flush()
                 os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        volume = StoredVolume(list(range(self.slices)), 1.0)
+        volume = StoredVolume(list(range(count)), 1.0)
         manifest = Manifest("images", "", 8, (self.size, self.size), [volume])
         return PreparedData(manifest, np.load(path, mmap_mode="c"))
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,9 +40,11 @@ def test_everything_is_measured(cli: Callable[..., object]) -> None:
     assert min(result[part]["peak_memory_mb"]["process"] for part in PARTS) > 100
 
 
-def test_one_part_as_a_table(cli: Callable[..., object]) -> None:
-    answer = cli("benchmark", "corrupt", "--size", 40, "--batch-size", 2, "--repeats", 1, "--device", "cpu")
+def test_one_part_as_a_table(cli: Callable[..., object], tmp_path: Path) -> None:
+    asked = ("--size", 40, "--batch-size", 2, "--repeats", 1, "--device", "cpu", "--output", "all.json")
+    answer = cli("benchmark", "corrupt", *asked)
     assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "all.json").read_text())["corrupt"]["slices_per_second"] > 0
     assert "drawing pairs" in answer.out
     assert "training" not in answer.out
     assert "--help" not in answer.out
@@ -52,7 +55,9 @@ def test_the_papers_operations() -> None:
     assert forward_flops(UNetSpec().build(), torch.zeros(1, 1, 256, 256)) / 1e9 == pytest.approx(22.46, abs=0.01)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 8}, {"batch_size": 0}, {"batch_size": 1000}, {"repeats": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 8}, {"size": 5000}, {"batch_size": 0}, {"batch_size": 1000}, {"repeats": 0}]
+)
 def test_impossible_work(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="expected a size"):
         Workload(**wrong)

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from mri_n2n.errors import INTERRUPTED, UsageError
-from mri_n2n.launch import _without, launched
+from mri_n2n.launch import _program, _without, launched
 from mri_n2n.networks.unet import UNet
 from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run, open_run
@@ -221,6 +223,42 @@ def test_what_one_meets_both_are_told(prepared: Path, tmp_path: Path) -> None:
     assert ended.stderr.count("error:") == 1
     assert "exists" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_when_its_parent_is_killed_a_training_saves_and_ends(prepared: Path, tmp_path: Path) -> None:
+    asked = command(prepared, "--steps", 100_000, "--batch-size", 4, "--run-name", "r", "--gpus", 2)
+    nowhere = subprocess.DEVNULL
+    parent = subprocess.Popen(asked, cwd=tmp_path, env=ENVIRONMENT, stdout=nowhere, stderr=nowhere)
+    journal = tmp_path / "runs/r/metrics.jsonl"
+    for _ in range(600):
+        if (journal.exists() and "loss" in journal.read_text()) or parent.poll() is not None:
+            break
+        time.sleep(0.1)
+    ranks = psutil.Process(parent.pid).children(recursive=True)
+    assert len(ranks) >= 2
+    parent.kill()
+    parent.wait()
+    _, left_over = psutil.wait_procs(ranks, timeout=60)
+    for process in left_over:
+        process.kill()
+    assert not left_over
+    assert 0 < checked(tmp_path / "runs/r").progress()[0] < 100_000
+
+
+def test_processes_are_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(UsageError, match="leave out --gpus"):
+        launched(2, "cpu", "--gpus")
+
+
+def test_the_processes_run_the_code_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m pipelines` begins `-m pipelines` again, from the same place, and a script itself."""
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("pipelines.__main__", None, origin="/there/pipelines/__main__.py"))
+    monkeypatch.setattr(sys, "argv", ["/there/pipelines/__main__.py", "train"])
+    assert _program() == ["-m", "pipelines"]
+    monkeypatch.setattr(main, "__spec__", None)
+    assert _program() == ["/there/pipelines/__main__.py"]
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
