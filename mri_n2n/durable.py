@@ -14,6 +14,8 @@ from typing import Any
 
 from mri_n2n.errors import UsageError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -21,8 +23,13 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "Free space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Choose another place"
+        advice = "Free space" if error.errno in FULL else "Choose another place"
         raise UsageError(f"cannot write {path}: {error.strerror or error}. {advice}.") from error
+
+
+def disk_full(error: UsageError) -> bool:
+    """Whether it is one of `writing`, for want of space."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
 
 
 def check_writable(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from enum import StrEnum
 
 INTERRUPTED = 130  # the exit code of work that a signal stopped: `train && evaluate` does not go on
 
@@ -14,8 +15,28 @@ class UsageError(Exception):
     """
 
 
+class Problem(StrEnum):
+    """What is wrong with a volume or scan, in a word that names neither a person nor a place."""
+
+    UNREADABLE = "unreadable"  # truncated, or not of its kind at all
+    DAMAGED = "damaged"  # it contradicts itself
+    NOT_FINITE = "not finite"
+    NO_SIGNAL = "no signal"
+    IMPLAUSIBLE = "implausible"  # it says of itself what cannot be
+    UNSUPPORTED = "unsupported"  # good, but nothing that is worked on here
+    INCOMPATIBLE = "incompatible"  # good, but not for this run
+
+
 class BadVolume(UsageError):
-    """One volume cannot be used; `prepare` reports it and goes on, unless asked to be strict."""
+    """One volume cannot be used; work on a folder reports it and goes on. problem: what is wrong, for statistics."""
+
+    def __init__(self, message: str, problem: Problem = Problem.UNREADABLE) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+    def of(self, path: object) -> "BadVolume":
+        """The same, with the path that it is said of in front."""
+        return BadVolume(f"{path} {self}", self.problem)
 
 
 UNREADABLE = (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mri_n2n.data import mrd, volumes
 from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
 from mri_n2n.environment import slices_at_once, volumes_overlapped
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.file_by_file import Made, planned, work_through
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint
 from mri_n2n.metrics import psnr
@@ -88,11 +88,9 @@ class Reconstructor:
             try:
                 scanned = scanned_volume(scan)
             except BadVolume as error:
-                raise BadVolume(f"{path} {error}") from None
+                raise error.of(path) from None
             if not (self.white or scanned.white):
-                raise BadVolume(f"{path} does not state what is white. Give it with --white.")
-            for note in scanned.notes:
-                say(f"{path} {note}")
+                raise BadVolume(f"{path} does not state what is white. Give it with --white.", Problem.INCOMPATIBLE)
             return replace(scanned, white=self.white or scanned.white)
         volume = read_volume(path)
         corruption = self.recipe.task.corruption
@@ -101,7 +99,7 @@ class Reconstructor:
             try:
                 corruption.density((height, width))
             except UsageError as error:
-                raise BadVolume(f"{path}: {error}") from None
+                raise BadVolume(f"{path}: {error}", Problem.INCOMPATIBLE) from None
         return volume
 
     def label(self, source: Volume | ScannedVolume) -> str:
@@ -183,6 +181,12 @@ def reconstruct_path(
         raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
     identity = {"simulate": reconstructor.simulate, "white": reconstructor.white} | provenance
 
+    def read(path: Path) -> Volume | ScannedVolume:
+        content = reconstructor.read(path)
+        for note in content.notes if isinstance(content, ScannedVolume) else ():
+            say(f"{path} {note}")
+        return content
+
     def work(read: Volume | ScannedVolume) -> Made:
         array, quality = reconstructor(read)
         volume = read.volume if isinstance(read, ScannedVolume) else read
@@ -192,7 +196,7 @@ def reconstruct_path(
 
     done = work_through(
         jobs,
-        reconstructor.read,
+        read,
         work,
         identity,
         overwrite=overwrite,

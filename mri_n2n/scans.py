@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import FLOAT_RANGE, Volume
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.kspace.acquisition import Measurement
 from mri_n2n.kspace.fourier import (
     Grid,
@@ -82,21 +82,25 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
     """
     coils, readout, height, width = scan.samples.shape
     if coils != 1:
-        raise BadVolume(f"has {coils} coils, and this run was trained on one.")
+        raise BadVolume(f"has {coils} coils, and this run was trained on one.", Problem.INCOMPATIBLE)
     if scan.decay is None:
-        raise BadVolume("states no sampling density, and without it this run's images cannot be made.")
+        raise BadVolume(
+            "states no sampling density, and without it this run's images cannot be made.", Problem.INCOMPATIBLE
+        )
     if not scan.mask[0, 0]:
-        raise BadVolume("lacks the centre of k-space, and with it the image's brightness.")
+        raise BadVolume("lacks the centre of k-space, and with it the image's brightness.", Problem.INCOMPATIBLE)
     mask = torch.from_numpy(scan.mask)
     if not torch.equal(opposite(mask), mask):
-        raise BadVolume("has frequencies without their opposites, and this run was trained on real images.")
+        raise BadVolume(
+            "has frequencies without their opposites, and this run was trained on real images.", Problem.INCOMPATIBLE
+        )
     kspace = readout_decoded(torch.from_numpy(scan.samples[0]))[_middle(readout, scan.size[2])]
     if _norm(kspace - opposite(kspace).conj()) > 2 * math.sqrt(REAL) * _norm(kspace):
-        raise BadVolume("has phases, and this run was trained on real images.")
+        raise BadVolume("has phases, and this run was trained on real images.", Problem.INCOMPATIBLE)
     try:
         density = exponential_density((height, width), scan.decay)
     except UsageError as error:
-        raise BadVolume(f"states a density that is impossible: {error}") from None
+        raise BadVolume(f"states a density that is impossible: {error}", Problem.IMPLAUSIBLE) from None
     samples = _moved(half_plane(kspace), (height, width), 1)
     empty = np.broadcast_to(np.float32(0), scan.size)
     volume = Volume(empty, scan.affine, None, FLOAT_RANGE, scan.sha256)

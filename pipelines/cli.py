@@ -114,6 +114,53 @@ def benchmark_command(
     typer.echo(dumps(result, indent=2) if json else table(result))
 
 
+@app.command("batch")
+def batch_command(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of studies; or the word status.")],
+    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary.")],
+    model: Annotated[Path | None, typer.Option(help="A run's folder, or its name under runs/.")] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
+    ] = False,
+    white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a study may take.")] = 3600.0,
+    grace: Annotated[float, typer.Option(help="Seconds that the study at hand still has after SIGTERM.")] = 30.0,
+    device: Device = "auto",
+) -> None:
+    """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
+
+    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal.
+    """
+    from mri_n2n.run_directory import find_run
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.run import Exit, run_batch
+    from pipelines.batch.study import Setup
+    from pipelines.batch.summary import table
+
+    folder = BatchFolder(output)
+    if str(source) == "status" and model is None:
+        typer.echo(table(folder.existing()))
+        return
+    if model is None:
+        raise UsageError("name the network: --model RUN.")
+    setup = Setup(find_run(model), output, device, simulate, white)
+    try:
+        ended = run_batch(source, setup, time_limit=time_limit, grace=grace)
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
+        from traceback import format_exc
+
+        folder.remember("errors", text=format_exc())
+        typer.echo(f"error: a bug. What happened is in {output / 'private' / 'errors.jsonl'}.", err=True)
+        raise typer.Exit(Exit.BUG) from None
+    typer.echo(table(folder.outcomes()))
+    typer.echo(f"Summary: {output / 'summary.html'}; reconstructions: {output / 'studies'}")
+    if ended is Exit.DRAINED:
+        typer.echo("Stopped. Go on with the same command.")
+    raise typer.Exit(ended)
+
+
 @reproduce.command("appendix")
 def appendix_command(
     scale: Scale = "smoke",

@@ -40,7 +40,9 @@ def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
         assert made(json.loads((folder / name).read_text())) in page, name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/training.md", "docs/photos.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{name}.md" for name in ("data", "training", "photos", "hospital"))]
+)
 def test_commands_in_the_documentation_exist(page: str) -> None:
     from typer.main import get_command
 

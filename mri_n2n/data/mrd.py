@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mri_n2n.data.mrd_header import ORIGIN, Header, composed, parsed
 from mri_n2n.data.scan import Scan
 from mri_n2n.durable import replacing
-from mri_n2n.errors import UNREADABLE, BadVolume, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line
 
 with warnings.catch_warnings():  # to import it changes which warnings are shown
     import ismrmrd
@@ -89,7 +89,9 @@ def _inside(group: h5py.Group, name: str) -> h5py.Dataset:
     """A data set that lies in this very file: links and external storage could name any file of the machine."""
     dataset = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise BadVolume(f"keeps its `{name}` outside itself or not as a data set, which is refused.")
+        raise BadVolume(
+            f"keeps its `{name}` outside itself or not as a data set, which is refused.", Problem.UNSUPPORTED
+        )
     return dataset
 
 
@@ -108,7 +110,7 @@ def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64
     if table.dtype.names != acquisition_dtype.names or table.ndim != 1:
         raise BadVolume("holds no table of acquisitions. It is no ISMRMRD file of raw data.")
     if table.chunks and table.chunks[0] > 64 * LINES_AT_ONCE:
-        raise BadVolume(f"is stored in blocks of {table.chunks[0]} lines, expected smaller ones.")
+        raise BadVolume(f"is stored in blocks of {table.chunks[0]} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
     rows, columns, readout = header.matrix
     first: Any = None
     samples = np.zeros(0, np.complex64)  # [row column coil readout]: whole lines are written to it
@@ -123,7 +125,7 @@ def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64
         if first is None:
             first, coils = head[0], int(head["active_channels"][0])
             if coils < 1 or coils * math.prod(header.matrix) > MOST_VALUES:
-                raise BadVolume(f"states {coils} coils, which is not plausible.")
+                raise BadVolume(f"states {coils} coils, which is not plausible.", Problem.IMPLAUSIBLE)
             samples = np.zeros((rows, columns, coils, readout), np.complex64)
         _check_lines(head, first, header)
         row, column = (
@@ -134,14 +136,16 @@ def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64
         keys = np.concatenate([seen, (average * rows + row) * columns + column])
         seen = np.unique(keys)
         if len(seen) < len(keys):
-            raise BadVolume("holds a line of k-space twice. It may be damaged.")
+            raise BadVolume("holds a line of k-space twice. It may be damaged.", Problem.DAMAGED)
         values, places = _values(lines, readout)
         for number in np.unique(average):  # within one of which no line comes twice
             which = average == number
             samples[row[which, None], column[which, None], :, places] += np.moveaxis(values[which], 1, 2)
             counts[row[which], column[which]] += 1
     if first is None or not samples.any():
-        raise BadVolume("holds no signal: it has no line of k-space that belongs to an image, or only zeros.")
+        raise BadVolume(
+            "holds no signal: it has no line of k-space that belongs to an image, or only zeros.", Problem.NO_SIGNAL
+        )
     samples /= np.maximum(counts, 1)[:, :, None, None]
     return np.moveaxis(samples, (2, 3), (0, 1)), counts > 0, first
 
@@ -158,20 +162,22 @@ def _flagged(flags: NDArray[Any], bit: int) -> NDArray[np.bool_]:
 def _check_lines(head: NDArray[Any], first: Any, header: Header) -> None:
     for name in ONE_OF_EACH:
         if (head["idx"][name] != first["idx"][name]).any():
-            raise BadVolume(f"holds more than one {name}, expected one. Split it first.")
+            raise BadVolume(f"holds more than one {name}, expected one. Split it first.", Problem.UNSUPPORTED)
     for name in ALIKE:
         if (head[name] != first[name]).any():
-            raise BadVolume(f"has lines that differ in {name}, expected all alike.")
+            raise BadVolume(f"has lines that differ in {name}, expected all alike.", Problem.UNSUPPORTED)
     for name, tolerance in (*((name, 1e-3) for name in DIRECTIONS), ("position", 1e-2)):
         if not (np.abs(head[name] - first[name]) <= tolerance).all():
-            raise BadVolume(f"has lines that differ in {name}, expected one slab.")
+            raise BadVolume(f"has lines that differ in {name}, expected one slab.", Problem.UNSUPPORTED)
     if head["encoding_space_ref"].any():
-        raise BadVolume("has lines of an encoding that its header does not state.")
+        raise BadVolume("has lines of an encoding that its header does not state.", Problem.DAMAGED)
     if _flagged(head["flags"], ismrmrd.ACQ_IS_REVERSE).any():
-        raise BadVolume("has lines that were read backwards, which are not supported.")
+        raise BadVolume("has lines that were read backwards, which are not supported.", Problem.UNSUPPORTED)
     for name, size in zip(STEPS, header.matrix, strict=False):
         if (head["idx"][name] >= size).any():
-            raise BadVolume(f"has a line at {name} {head['idx'][name].max()}, expected less than {size}.")
+            raise BadVolume(
+                f"has a line at {name} {head['idx'][name].max()}, expected less than {size}.", Problem.DAMAGED
+            )
 
 
 def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], NDArray[np.int64]]:
@@ -179,14 +185,16 @@ def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], N
     head = lines["head"][0]
     coils, count = int(head["active_channels"]), int(head["number_of_samples"])
     if any(values.size != 2 * coils * count for values in lines["data"]):
-        raise BadVolume(f"has a line that is not {count} samples of {coils} coils long. It is damaged.")
+        raise BadVolume(
+            f"has a line that is not {count} samples of {coils} coils long. It is damaged.", Problem.DAMAGED
+        )
     numbers = np.stack(list(lines["data"]))
     if not (np.abs(numbers) < HUGE).all():  # nor is a NaN
-        raise BadVolume("has samples that are NaN, infinite or beyond single precision.")
+        raise BadVolume("has samples that are NaN, infinite or beyond single precision.", Problem.NOT_FINITE)
     inside = slice(int(head["discard_pre"]), count - int(head["discard_post"]))
     places = (np.arange(count) - int(head["center_sample"]))[inside]
     if not len(places) or places[0] < -(readout // 2) or places[-1] >= (readout + 1) // 2:
-        raise BadVolume(f"has a readout of {count} samples that does not fit its matrix of {readout}.")
+        raise BadVolume(f"has a readout of {count} samples that does not fit its matrix of {readout}.", Problem.DAMAGED)
     return numbers.view(np.complex64).reshape(len(lines), coils, count)[:, :, inside], places % readout
 
 
@@ -197,7 +205,7 @@ def _affine(head: Any, header: Header) -> tuple[NDArray[np.float64], tuple[str, 
     if not axes.any():
         axes, notes = np.eye(3), ("states no orientation: its axes are taken for the patient's.",)
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        raise BadVolume("has directions that are not at right angles.")
+        raise BadVolume("has directions that are not at right angles.", Problem.UNSUPPORTED)
     affine = np.eye(4)
     affine[:3, :3] = LPS @ axes * header.voxel_mm
     affine[:3, 3] = LPS @ head["position"] - affine[:3, :3] @ _middle(header.size)
@@ -235,5 +243,5 @@ def _table(scan: Scan) -> NDArray[Any]:
 
 def _refused(path: Path, error: BaseException) -> BadVolume:
     if isinstance(error, BadVolume):
-        return BadVolume(f"{path} {error}")
+        return error.of(path)
     return BadVolume(f"{path} cannot be read as raw data ({one_line(error)}). It may be truncated or of another kind.")

@@ -13,7 +13,7 @@ from xsdata.formats.dataclass.parsers.config import ParserConfig
 from xsdata.formats.dataclass.parsers.handlers import XmlEventHandler
 
 from mri_n2n.data.scan import Scan
-from mri_n2n.errors import UNREADABLE, BadVolume, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line
 
 with warnings.catch_warnings():  # to import it changes which warnings are shown
     from ismrmrd import xsd
@@ -49,22 +49,27 @@ def parsed(text: bytes) -> Header:
     except (*UNREADABLE, SyntaxError) as error:
         raise BadVolume(f"has a header that is not ISMRMRD's ({one_line(error)}).") from None
     if len(header.encoding) != 1:
-        raise BadVolume(f"has {len(header.encoding)} encodings, expected one. Split it first.")
+        raise BadVolume(f"has {len(header.encoding)} encodings, expected one. Split it first.", Problem.UNSUPPORTED)
     (encoding,) = header.encoding
     if encoding.trajectory != xsd.trajectoryType.CARTESIAN:
         kind = encoding.trajectory.value if encoding.trajectory else "unknown"
-        raise BadVolume(f"is a scan of trajectory `{kind}`, expected a Cartesian one.")
+        raise BadVolume(f"is a scan of trajectory `{kind}`, expected a Cartesian one.", Problem.UNSUPPORTED)
     matrix = _by_axis(encoding.encodedSpace.matrixSize)
     if matrix[1] == 1:
-        raise BadVolume(f"is a 2-D scan ({matrix[2]}×{matrix[0]}), expected a 3-D one with two phase encodings.")
+        raise BadVolume(
+            f"is a 2-D scan ({matrix[2]}×{matrix[0]}), expected a 3-D one with two phase encodings.",
+            Problem.UNSUPPORTED,
+        )
     if not all(1 < length <= LARGEST for length in matrix):
-        raise BadVolume(f"states a matrix of {'×'.join(map(str, matrix))}, which is not plausible.")
+        raise BadVolume(
+            f"states a matrix of {'×'.join(map(str, matrix))}, which is not plausible.", Problem.IMPLAUSIBLE
+        )
     voxel, size = _field_of_view(encoding, matrix)
     numbers, texts = _user_parameters(header)
     if DECAY in numbers and not 0 <= numbers[DECAY] < math.inf:
-        raise BadVolume(f"states {DECAY} = {numbers[DECAY]:g}, which is impossible.")
+        raise BadVolume(f"states {DECAY} = {numbers[DECAY]:g}, which is impossible.", Problem.IMPLAUSIBLE)
     if WHITE in numbers and not 0 < numbers[WHITE] < math.inf:
-        raise BadVolume(f"states {WHITE} = {numbers[WHITE]:g}, which is impossible.")
+        raise BadVolume(f"states {WHITE} = {numbers[WHITE]:g}, which is impossible.", Problem.IMPLAUSIBLE)
     centres = _centres(encoding.encodingLimits, matrix)
     return Header(matrix, centres, voxel, size, numbers.get(DECAY), numbers.get(WHITE), texts)
 

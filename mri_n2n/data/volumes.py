@@ -16,10 +16,11 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mri_n2n.durable import replacing
-from mri_n2n.errors import UNREADABLE, BadVolume, UsageError, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line
 
 TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 after scaling
 FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
+MOST_VOXELS = 2**30  # 4 GiB as float32
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
 
@@ -72,12 +73,22 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     except _FOREIGN as error:
         raise _unreadable(path, error) from None
     if len(shape) != 3:
-        raise BadVolume(f"{path} is {len(shape)}-D with shape {tuple(shape)}, expected one 3-D volume. Split it first.")
+        raise BadVolume(
+            f"{path} is {len(shape)}-D with shape {tuple(shape)}, expected one 3-D volume. Split it first.",
+            Problem.UNSUPPORTED,
+        )
     if np.issubdtype(dtype, np.complexfloating):
-        raise BadVolume(f"{path} is complex, expected a magnitude image. Save its magnitude first.")
+        raise BadVolume(
+            f"{path} is complex, expected a magnitude image. Save its magnitude first.", Problem.UNSUPPORTED
+        )
     if dtype.names or min(shape) < 1:
-        raise BadVolume(f"{path} holds {dtype} of shape {tuple(shape)}, expected grey values. Convert it first.")
+        raise BadVolume(
+            f"{path} holds {dtype} of shape {tuple(shape)}, expected grey values. Convert it first.",
+            Problem.UNSUPPORTED,
+        )
     height, width, depth = (int(size) for size in shape)
+    if height * width * depth > MOST_VOXELS:
+        raise BadVolume(f"{path} states {height}×{width}×{depth} voxels, which is not plausible.", Problem.IMPLAUSIBLE)
     return height, width, depth
 
 
@@ -109,14 +120,22 @@ def read_volume(path: Path) -> Volume:
         raise _unreadable(path, error) from None
     bad = int(stored.size - np.isfinite(stored).sum())
     if bad:
-        raise BadVolume(f"{path} has {bad} NaN or infinite voxels, expected finite grey values. Mask them first.")
+        raise BadVolume(
+            f"{path} has {bad} NaN or infinite voxels, expected finite grey values. Mask them first.",
+            Problem.NOT_FINITE,
+        )
     low, high = float(stored.min()), float(stored.max())
     if low == high:
-        raise BadVolume(f"{path} is constant ({low:g} everywhere), expected an image.")
+        raise BadVolume(f"{path} is constant ({low:g} everywhere), expected an image.", Problem.NO_SIGNAL)
     if high <= 0:
-        raise BadVolume(f"{path} has no positive intensity (up to {high:g}), expected a magnitude image.")
+        raise BadVolume(
+            f"{path} has no positive intensity (up to {high:g}), expected a magnitude image.", Problem.NO_SIGNAL
+        )
     if not TINY < high - low < HUGE:
-        raise BadVolume(f"{path} has intensities from {low:g} to {high:g}, beyond single precision. Rescale it.")
+        raise BadVolume(
+            f"{path} has intensities from {low:g} to {high:g}, beyond single precision. Rescale it.",
+            Problem.IMPLAUSIBLE,
+        )
     array = np.ascontiguousarray(stored, np.float32)
     return Volume(array, image.affine, image.header.copy(), _stored_range(image), hashlib.sha256(content).hexdigest())
 

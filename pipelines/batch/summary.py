@@ -1,0 +1,61 @@
+"""All studies of a batch at a glance: as lines for a terminal, and as a page."""
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+
+from mri_n2n.durable import write_text
+from pipelines.batch.folder import BatchFolder
+from pipelines.batch.outcome import Outcome, State
+from pipelines.batch.study import RECONSTRUCTION, THUMBNAIL
+
+ORDER = {State.FAILED: 0, State.QUARANTINED: 1, State.DONE: 2}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .4em .8em; vertical-align: top; }
+tr { border-top: 1px solid #ccc; } img { background: #000; } code { font-size: 85%; }
+.done { color: #060; } .quarantined { color: #850; } .failed { color: #a00; } .caution { font-weight: bold; }
+"""
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """How many studies ended in which state, and why."""
+    counts = Counter((outcome.state, outcome.reason) for outcome in outcomes)
+    lines = ["| state | reason | studies |", "| --- | --- | --- |"]
+    for (state, reason), count in sorted(counts.items(), key=lambda item: (ORDER[item[0][0]], -item[1], item[0][1])):
+        lines.append(f"| {state} | {reason} | {count} |")
+    return "\n".join(lines)
+
+
+def write_summary(folder: BatchFolder) -> None:
+    """Write summary.html: what is wrong first. It names studies as the output does, and nothing else of them."""
+    outcomes = sorted(folder.outcomes(), key=lambda outcome: (ORDER[outcome.state], outcome.reason, outcome.study))
+    counts = Counter(outcome.state for outcome in outcomes)
+    said = ", ".join(f"{counts[state]} {state}" for state in reversed(ORDER) if counts[state]) or "none yet"
+    rows = "\n".join(_row(folder, outcome) for outcome in outcomes)
+    write_text(
+        folder.path / "summary.html",
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>
+<body><h1>Reconstructed studies</h1>
+<p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
+<p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
+<table><tr><th>study</th><th>state</th><th>slices</th><th>seconds</th><th>clipped voxels</th></tr>
+{rows}
+</table></body></html>
+""",
+    )
+
+
+def _row(folder: BatchFolder, outcome: Outcome) -> str:
+    name = html.escape(outcome.study)
+    state = f'<span class="{outcome.state}">{outcome.state}</span>'
+    if outcome.state is not State.DONE:
+        return f"<tr><td><code>{name}</code></td><td>{state}: {outcome.reason}</td><td></td><td></td><td></td></tr>"
+    place = folder.published(outcome.study, outcome.key).relative_to(folder.path).as_posix()
+    picture = f'<a href="{place}/{RECONSTRUCTION}"><img src="{place}/{THUMBNAIL}" loading="lazy" alt="slices"></a>'
+    seconds = sum(outcome.seconds.values())
+    return (
+        f"<tr><td><code>{name}</code></td><td>{state}</td><td>{picture}</td><td>{seconds:.1f}</td>"
+        f"<td>{outcome.clipped}</td></tr>"
+    )

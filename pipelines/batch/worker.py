@@ -1,0 +1,148 @@
+"""A process that works on one study at a time, so that whatever a file does to it harms no other study."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pipelines.batch.folder import BatchFolder
+from pipelines.batch.outcome import Outcome, Reason, State
+from pipelines.batch.study import DiskFull, Setup, StudyWork
+
+LOOK = 0.1  # seconds between looks at what else there is to heed
+START = 300.0  # seconds that the network may take to be loaded
+ONCE_MORE = (Reason.OUT_OF_MEMORY, Reason.CRASHED)
+PR_SET_PDEATHSIG = 1
+
+
+class Abandoned(Exception):
+    """A study was left as it was: the batch is to stop."""
+
+
+class Bug(Exception):
+    """A traceback of the process."""
+
+
+class Worker:
+    """Has studies worked on. `give_up` is asked all the while whether to abandon the study at hand."""
+
+    def __init__(self, setup: Setup, time_limit: float, give_up: Callable[[], bool]) -> None:
+        self._setup, self._time_limit, self._give_up = setup, time_limit, give_up
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def work(self, path: Path, study: str) -> Outcome:
+        """What becomes of a study; one that takes too much memory, or ends the process, is tried again in small pieces.
+
+        Raises `Abandoned`, and `DiskFull`.
+        """
+        outcome = self._attempt(path, study, carefully=False)
+        if outcome.reason in ONCE_MORE:
+            self.end()
+            outcome = self._attempt(path, study, carefully=True)
+            if outcome.reason in ONCE_MORE:
+                self.end()
+        return outcome
+
+    def end(self) -> None:
+        """End the process, at once. What it has published stays, and nothing is half published."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _attempt(self, path: Path, study: str, *, carefully: bool) -> Outcome:
+        folder = BatchFolder(self._setup.output)
+        before = folder.outcome(study)
+        connection = self._ready()
+        connection.send((path, study, carefully))
+        answer = self._answer(connection, self._time_limit)
+        if isinstance(answer, Outcome):
+            return answer
+        if isinstance(answer, DiskFull):
+            raise answer
+        if isinstance(answer, Bug):
+            folder.remember("errors", study=study, reason=Reason.INTERNAL, text=str(answer))
+        self.end()
+        published = folder.outcome(study)
+        if published and published != before and published.state is State.DONE:
+            return published  # it had just said so
+        folder.clear()
+        if answer is Abandoned:
+            raise Abandoned
+        reason = Reason.INTERNAL if isinstance(answer, Bug) else answer
+        outcome = Outcome(study, reason, published.key if published else "")
+        folder.settle(outcome)
+        return outcome
+
+    def _ready(self) -> Connection:
+        if self._connection is not None:
+            return self._connection
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._setup, theirs, os.getpid()), daemon=True)
+        self._process.start()
+        theirs.close()
+        answer = self._answer(self._connection, START)
+        if answer is None:
+            return self._connection
+        self.end()
+        if answer is Abandoned:
+            raise Abandoned
+        raise RuntimeError(f"the network could not be loaded: {answer}")
+
+    def _answer(self, connection: Connection, seconds: float) -> Any:
+        """What the process says; or why it says nothing: a reason, or `Abandoned`."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if connection.poll(min(LOOK, max(0.0, end - time.monotonic()))):
+                    return connection.recv()
+            except (EOFError, OSError):
+                return Reason.CRASHED
+            if self._give_up():
+                return Abandoned
+            if time.monotonic() > end:
+                return Reason.TIME_LIMIT
+
+
+def _serve(setup: Setup, connection: Connection, parent: int) -> None:
+    """Work on the studies that come through the connection, until it is closed. Signals are the parent's business."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    said = os.open(setup.output / "private" / "worker.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for stream in (1, 2):  # what libraries print may hold names
+        os.dup2(said, stream)
+    work = StudyWork(setup)
+    connection.send(None)
+    while True:
+        try:
+            path, study, carefully = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer: Any = work(path, study, carefully=carefully)
+        except DiskFull as error:
+            answer = DiskFull(str(error))
+        except Exception:  # noqa: BLE001 (a bug is one study's failure, and goes to the owner's eyes)
+            answer = Bug(traceback.format_exc())
+        connection.send(answer)
