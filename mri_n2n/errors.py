@@ -20,6 +20,8 @@ class Problem(StrEnum):
 
     UNREADABLE = "unreadable"  # truncated, or not of its kind at all
     DAMAGED = "damaged"  # it contradicts itself
+    INCOMPLETE = "incomplete"  # a part of it is missing
+    DUPLICATE = "duplicate"  # a part of it is there twice
     NOT_FINITE = "not finite"
     NO_SIGNAL = "no signal"
     IMPLAUSIBLE = "implausible"  # it says of itself what cannot be

@@ -75,11 +75,15 @@ class Reconstructor:
         return isinstance(self.recipe.task.corruption, Undersampling)
 
     @property
+    def takes_images(self) -> bool:
+        """Whether volumes can be reconstructed as asked."""
+        return not self.undersampled or self.simulate or self.white is not None
+
+    @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that can be reconstructed."""
         scans = mrd.SUFFIXES if self.undersampled and not self.simulate else ()
-        images = volumes.SUFFIXES if not self.undersampled or self.simulate or self.white is not None else ()
-        return images + scans
+        return (volumes.SUFFIXES if self.takes_images else ()) + scans
 
     def read(self, path: Path) -> Volume | ScannedVolume:
         """Read a file, and check that it can be reconstructed; raises `BadVolume`."""
@@ -93,14 +97,21 @@ class Reconstructor:
                 raise BadVolume(f"{path} does not state what is white. Give it with --white.", Problem.INCOMPATIBLE)
             return replace(scanned, white=self.white or scanned.white)
         volume = read_volume(path)
+        try:
+            self.check(volume)
+        except BadVolume as error:
+            raise error.of(path) from None
+        return volume
+
+    def check(self, volume: Volume) -> None:
+        """Raise `BadVolume` (without a path) if slices of this size cannot be undersampled as asked."""
         corruption = self.recipe.task.corruption
         if self.simulate and isinstance(corruption, Undersampling):
             height, width, _ = volume.array.shape
             try:
                 corruption.density((height, width))
             except UsageError as error:
-                raise BadVolume(f"{path}: {error}", Problem.INCOMPATIBLE) from None
-        return volume
+                raise BadVolume(f"is too small: {error}", Problem.INCOMPATIBLE) from None
 
     def label(self, source: Volume | ScannedVolume) -> str:
         """What the output says of itself, at most 79 characters."""
@@ -148,7 +159,7 @@ class Reconstructor:
     def _sliced(
         self, network: nn.Module, volume: Volume, chosen: range
     ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, " n"]]:
-        if self.undersampled and not self.simulate and self.white is None:
+        if not self.takes_images:
             raise UsageError(IMAGES_OR_SCANS)
         offset = 0.0 if self.white is not None else min(float(volume.array.min()), 0.0)
         scale = self.white or float(volume.array.max()) - offset

@@ -136,7 +136,7 @@ def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64
         keys = np.concatenate([seen, (average * rows + row) * columns + column])
         seen = np.unique(keys)
         if len(seen) < len(keys):
-            raise BadVolume("holds a line of k-space twice. It may be damaged.", Problem.DAMAGED)
+            raise BadVolume("holds a line of k-space twice. It may be damaged.", Problem.DUPLICATE)
         values, places = _values(lines, readout)
         for number in np.unique(average):  # within one of which no line comes twice
             which = average == number

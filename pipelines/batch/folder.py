@@ -3,7 +3,8 @@
 OUTPUT/
   batch.json            says that the folder is ours
   status/STUDY.json     what became of each study: the last word on it
-  studies/STUDY/KEY/    a published study: reconstruction.nii.gz, thumbnail.png, status.json
+  studies/STUDY/KEY/    a published study: reconstruction.nii.gz, thumbnail.png, status.json, and of
+                            a DICOM series dicom/, the derived series
   summary.html          all of them at a glance
   log.jsonl             what happened; no names, no paths
   private/              sources.json (which study is which file) and errors.jsonl: for the owner's eyes
@@ -96,7 +97,7 @@ class BatchFolder:
         place = self.published(outcome.study, outcome.key)
         outcome.write(staged / STATUS_FILE)
         with writing(place):
-            for path in (*staged.iterdir(), staged):
+            for path in (*staged.rglob("*"), staged):
                 _sync(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # and was changed since
@@ -109,7 +110,7 @@ class BatchFolder:
         """Have the last word on a study."""
         outcome.write(self.status_path(outcome.study))
 
-    def name(self, sources: dict[str, str]) -> None:
+    def name(self, sources: dict[str, tuple[str, ...]]) -> None:
         """Remember which study is which file; those of earlier batches, too."""
         path = self.path / "private" / "sources.json"
         known = read_json(path, "list of sources") if path.exists() else {}
@@ -128,11 +129,6 @@ class BatchFolder:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
             with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json.dumps(facts) + "\n")
-
-
-def study_name(relative: str) -> str:
-    """What a study is called here: nothing of its place can be read from it."""
-    return hashlib.sha256(os.fsencode(relative)).hexdigest()[:16]
 
 
 def study_key(source_sha256: str, configuration: dict[str, Any]) -> str:

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     RECONSTRUCTED = "reconstructed"
     UNREADABLE = Problem.UNREADABLE.value
     DAMAGED = Problem.DAMAGED.value
+    INCOMPLETE = Problem.INCOMPLETE.value
+    DUPLICATE = Problem.DUPLICATE.value
     NOT_FINITE = Problem.NOT_FINITE.value
     NO_SIGNAL = Problem.NO_SIGNAL.value
     IMPLAUSIBLE = Problem.IMPLAUSIBLE.value

@@ -13,8 +13,9 @@ from types import FrameType
 from mri_n2n.durable import alone, disk_full
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
-from pipelines.batch.discovery import found
-from pipelines.batch.folder import BatchFolder, study_name
+from mri_n2n.reconstruction import KNOWN
+from pipelines.batch.discovery import Study, studies
+from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason, State
 from pipelines.batch.study import DiskFull, Setup
 from pipelines.batch.summary import write_summary
@@ -46,16 +47,16 @@ def run_batch(source: Path, setup: Setup, *, time_limit: float, grace: float) ->
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
-    suffixes = setup.reconstructor().suffixes  # and see that the network can be loaded
-    relatives = list(found(source, suffixes))
-    if not relatives:
-        raise UsageError(f"no studies under {source}, expected files ending in {', '.join(suffixes)}.")
+    setup.reconstructor()  # to see that the network can be loaded
+    work = studies(source)
+    if not work:
+        raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
     folder = BatchFolder(output)
     folder.open()
     with alone(output):
         try:
             folder.clear()
-            return _worked_through(source, relatives, folder, setup, time_limit, grace)
+            return _worked_through(source, work, folder, setup, time_limit, grace)
         except (DiskFull, UsageError) as error:
             if isinstance(error, UsageError) and not disk_full(error):
                 raise
@@ -64,24 +65,23 @@ def run_batch(source: Path, setup: Setup, *, time_limit: float, grace: float) ->
 
 
 def _worked_through(
-    source: Path, relatives: list[str], folder: BatchFolder, setup: Setup, time_limit: float, grace: float
+    source: Path, work: list[Study], folder: BatchFolder, setup: Setup, time_limit: float, grace: float
 ) -> Exit:
-    names = {study_name(relative): relative for relative in relatives}
-    folder.name(names)
-    folder.log("begun", studies=len(names), **setup.configuration())
+    folder.name({study.name: study.files for study in work})
+    folder.log("begun", studies=len(work), **setup.configuration())
     ended = Exit.ALL_DONE
     summarised = time.monotonic()
     with _stop_signals(grace) as stop, Worker(setup, time_limit, stop.overdue) as worker:
-        for study, relative in bar(names.items(), description="studies", unit="study", total=len(names)):
+        for study in bar(work, description="studies", unit="study"):
             if stop.asked.is_set():
                 ended = Exit.DRAINED
                 break
             try:
-                outcome = _ended(source, relative, study, folder, worker)
+                outcome = _ended(source, study, folder, worker)
             except Abandoned:
                 ended = Exit.DRAINED
                 break
-            folder.log("study", study=study, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+            folder.log("study", study=study.name, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
             if outcome.state is not State.DONE:
                 ended = Exit.SOME_NOT
             if time.monotonic() - summarised > SUMMARISED:
@@ -93,12 +93,12 @@ def _worked_through(
     return ended
 
 
-def _ended(source: Path, relative: str, study: str, folder: BatchFolder, worker: Worker) -> Outcome:
-    if relative.endswith("/"):  # a folder that may not be looked into
-        outcome = Outcome(study, Reason.NO_PERMISSION)
+def _ended(source: Path, study: Study, folder: BatchFolder, worker: Worker) -> Outcome:
+    if study.files[0].endswith("/"):  # a folder that may not be looked into
+        outcome = Outcome(study.name, Reason.NO_PERMISSION)
         folder.settle(outcome)
         return outcome
-    return worker.work(source / relative, study)
+    return worker.work(source, study)
 
 
 class _Stop:

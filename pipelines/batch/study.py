@@ -12,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mri_n2n.data.volumes import Volume, write_volume
+from mri_n2n.data import dicom
+from mri_n2n.data.dicom import Series
+from mri_n2n.data.volumes import Volume, suffix, write_volume
 from mri_n2n.durable import disk_full, writing
 from mri_n2n.environment import chosen_device, out_of_memory
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
+from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder, study_key
 from pipelines.batch.outcome import Outcome, Reason, State
 
-RECONSTRUCTION, THUMBNAIL = "reconstruction.nii.gz", "thumbnail.png"
+RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
 AGAIN = frozenset({Reason.NO_PERMISSION, Reason.GONE, Reason.CHANGED, Reason.TIME_LIMIT, Reason.OUT_OF_MEMORY})
 AGAIN |= {Reason.CRASHED, Reason.INTERNAL}  # the same bytes may end otherwise another time
@@ -62,11 +65,11 @@ class StudyWork:
         self._configuration = setup.configuration()
         self._reconstructor = setup.reconstructor()
 
-    def __call__(self, path: Path, study: str, *, carefully: bool = False) -> Outcome:
-        """Bring one study to its end; nothing is done twice. carefully: in the smallest pieces."""
+    def __call__(self, source: Path, study: Study, *, carefully: bool = False) -> Outcome:
+        """Bring a study of `source`, a folder, to its end; nothing is done twice. carefully: in the smallest pieces."""
         try:
-            outcome = self._worked(path, study, carefully)
-            if outcome != self.folder.outcome(study):
+            outcome = self._worked([source / relative for relative in study.files], study, carefully)
+            if outcome != self.folder.outcome(study.name):
                 self.folder.settle(outcome)
         except UsageError as error:  # of writing: all that is about the input is an outcome by now
             if disk_full(error):
@@ -74,32 +77,34 @@ class StudyWork:
             raise
         return outcome
 
-    def _worked(self, path: Path, study: str, carefully: bool) -> Outcome:
+    def _worked(self, paths: list[Path], study: Study, carefully: bool) -> Outcome:
         began = time.monotonic()
         try:
-            if not path.is_file():  # nor is it opened: a pipe would keep us waiting
-                return Outcome(study, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            digest = _sha256(path)
+            for path in paths:
+                if not path.is_file():  # nor is it opened: a pipe would keep us waiting
+                    return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
+            digest = dicom.files_sha256(paths) if study.series else _sha256(paths[0])
         except PermissionError:
-            return Outcome(study, Reason.NO_PERMISSION)
+            return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:
-            return Outcome(study, Reason.GONE)
+            return Outcome(study.name, Reason.GONE)
         except OSError as error:
-            return self._refused(Outcome(study, Reason.UNREADABLE), error)
+            return self._refused(Outcome(study.name, Reason.UNREADABLE), error)
         key = study_key(digest, self._configuration)
-        for known in (self.folder.outcome(study), self.folder.said(study, key)):
+        for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
             if known and known.key == key and known.reason not in AGAIN and self._stands(known):
                 return known
-        nothing = Outcome(study, Reason.INTERNAL, key)
+        nothing = Outcome(study.name, Reason.INTERNAL, key)
         try:
-            read = self._reconstructor.read(path)
-            volume = read.volume if isinstance(read, ScannedVolume) else read
+            read = self._read(paths, study)
+            seen = read.volume if isinstance(read, Series) else read
+            volume = seen.volume if isinstance(seen, ScannedVolume) else seen
             if volume.sha256 != digest:
                 return replace(nothing, reason=Reason.CHANGED)
             reading = time.monotonic()
             reconstructor = replace(self._reconstructor, batch_size=1) if carefully else self._reconstructor
             try:
-                array, _ = reconstructor(read)
+                array, _ = reconstructor(seen)
             except UsageError as error:
                 return self._refused(replace(nothing, reason=Reason.BAD_OUTPUT), error)
         except BadVolume as error:
@@ -109,32 +114,56 @@ class StudyWork:
                 return self._refused(replace(nothing, reason=Reason.OUT_OF_MEMORY), error)
             raise
         computing = time.monotonic()
-        label, notes = reconstructor.label(read), list(read.notes) if isinstance(read, ScannedVolume) else []
-        staged = self._staged(study, array, volume, label)
+        label = reconstructor.label(seen)
+        notes = list(seen.notes) if isinstance(seen, ScannedVolume) else []
+        staged = self._staged(study, array, volume, read if isinstance(read, Series) else None, label)
         if staged is None:
             return replace(nothing, reason=Reason.BAD_OUTPUT)
+        low, high = volume.stored_range
         outcome = Outcome(
-            study,
+            study.name,
             Reason.RECONSTRUCTED,
             key,
             {"read": reading - began, "network": computing - reading, "write": time.monotonic() - computing},
-            int(((array < volume.stored_range[0]) | (array > volume.stored_range[1])).sum()),
-            {file.name: _sha256(file) for file in sorted(staged.iterdir())},
+            int(((array < low) | (array > high)).sum()),
+            {file.relative_to(staged).as_posix(): _sha256(file) for file in sorted(staged.rglob("*.*"))},
             {"label": label, "notes": notes, "source_sha256": digest, **self._configuration},
         )
         self.folder.publish(staged, outcome)
         return outcome
 
-    def _staged(self, study: str, array: NDArray[np.float32], volume: Volume, label: str) -> Path | None:
+    def _read(self, paths: list[Path], study: Study) -> Volume | ScannedVolume | Series:
+        reconstructor = self._reconstructor
+        if study.series:
+            if not reconstructor.takes_images:
+                raise BadVolume("is images, and this run reconstructs raw k-space.", Problem.INCOMPATIBLE)
+            series = dicom.read_series(paths)
+            reconstructor.check(series.volume)
+            return series
+        if not suffix(paths[0], reconstructor.suffixes):
+            raise BadVolume("is of a kind that this run does not reconstruct.", Problem.INCOMPATIBLE)
+        return reconstructor.read(paths[0])
+
+    def _staged(
+        self, study: Study, array: NDArray[np.float32], volume: Volume, series: Series | None, label: str
+    ) -> Path | None:
         """Write a study where it is not published yet; None if what is read back is not what was written."""
-        staged = self.folder.staging / study
+        staged = self.folder.staging / study.name
         with writing(staged):
             staged.mkdir(parents=True, exist_ok=True)
             write_volume(staged / RECONSTRUCTION, array, volume, label)
             _draw_thumbnail(staged / THUMBNAIL, array)
         again: Any = nibabel.load(staged / RECONSTRUCTION)
-        same = np.array_equal(np.asarray(again.dataobj), np.clip(array, *volume.stored_range))
-        return staged if same and np.allclose(again.affine, volume.affine, atol=1e-3) else None
+        clipped = np.clip(array, *volume.stored_range)
+        if not _alike(np.asarray(again.dataobj), again.affine, clipped, volume.affine, 0.0):
+            return None
+        if series is None:
+            return staged
+        with writing(staged):
+            (staged / DERIVED).mkdir(exist_ok=True)
+            files = dicom.write_series(staged / DERIVED, array, series, label, self._configuration)
+        written = dicom.read_series(files).volume
+        return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * series.slope) else None
 
     def _stands(self, known: Outcome) -> bool:
         """Whether what was published is still there, byte for byte."""
@@ -142,13 +171,20 @@ class StudyWork:
             return True
         place = self.folder.published(known.study, known.key)
         try:
-            return all(_sha256(place / Path(name).name) == digest for name, digest in known.files.items())
+            return all(_sha256(place / name) == digest for name, digest in known.files.items())
         except OSError:
             return False
 
     def _refused(self, outcome: Outcome, error: BaseException) -> Outcome:
         self.folder.remember("errors", study=outcome.study, reason=outcome.reason, text=_text(error))
         return outcome
+
+
+def _alike(
+    array: NDArray[Any], affine: NDArray[Any], expected: NDArray[Any], geometry: NDArray[Any], tolerance: float
+) -> bool:
+    same = array.shape == expected.shape and bool((np.abs(array - expected) <= tolerance).all())
+    return same and np.allclose(affine, geometry, atol=1e-3)
 
 
 def _draw_thumbnail(path: Path, array: NDArray[np.float32]) -> None:

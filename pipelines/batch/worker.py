@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason, State
 from pipelines.batch.study import DiskFull, Setup, StudyWork
@@ -44,15 +45,15 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def work(self, path: Path, study: str) -> Outcome:
+    def work(self, source: Path, study: Study) -> Outcome:
         """What becomes of a study; one that takes too much memory, or ends the process, is tried again in small pieces.
 
         Raises `Abandoned`, and `DiskFull`.
         """
-        outcome = self._attempt(path, study, carefully=False)
+        outcome = self._attempt(source, study, carefully=False)
         if outcome.reason in ONCE_MORE:
             self.end()
-            outcome = self._attempt(path, study, carefully=True)
+            outcome = self._attempt(source, study, carefully=True)
             if outcome.reason in ONCE_MORE:
                 self.end()
         return outcome
@@ -66,27 +67,27 @@ class Worker:
             self._connection.close()
         self._process = self._connection = None
 
-    def _attempt(self, path: Path, study: str, *, carefully: bool) -> Outcome:
+    def _attempt(self, source: Path, study: Study, *, carefully: bool) -> Outcome:
         folder = BatchFolder(self._setup.output)
-        before = folder.outcome(study)
+        before = folder.outcome(study.name)
         connection = self._ready()
-        connection.send((path, study, carefully))
+        connection.send((source, study, carefully))
         answer = self._answer(connection, self._time_limit)
         if isinstance(answer, Outcome):
             return answer
         if isinstance(answer, DiskFull):
             raise answer
         if isinstance(answer, Bug):
-            folder.remember("errors", study=study, reason=Reason.INTERNAL, text=str(answer))
+            folder.remember("errors", study=study.name, reason=Reason.INTERNAL, text=str(answer))
         self.end()
-        published = folder.outcome(study)
+        published = folder.outcome(study.name)
         if published and published != before and published.state is State.DONE:
             return published  # it had just said so
         folder.clear()
         if answer is Abandoned:
             raise Abandoned
         reason = Reason.INTERNAL if isinstance(answer, Bug) else answer
-        outcome = Outcome(study, reason, published.key if published else "")
+        outcome = Outcome(study.name, reason, published.key if published else "")
         folder.settle(outcome)
         return outcome
 
@@ -136,11 +137,11 @@ def _serve(setup: Setup, connection: Connection, parent: int) -> None:
     connection.send(None)
     while True:
         try:
-            path, study, carefully = connection.recv()
+            source, study, carefully = connection.recv()
         except EOFError:
             return
         try:
-            answer: Any = work(path, study, carefully=carefully)
+            answer: Any = work(source, study, carefully=carefully)
         except DiskFull as error:
             answer = DiskFull(str(error))
         except Exception:  # noqa: BLE001 (a bug is one study's failure, and goes to the owner's eyes)

@@ -20,7 +20,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from dicom_files import Edit, at, everywhere, gap, some_series
 
+from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.durable import alone
 from mri_n2n.recipes import Recipe
@@ -29,8 +31,8 @@ from mri_n2n.run_directory import open_run
 from mri_n2n.simulation import simulate_path
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.task import Undersampling
-from pipelines.batch.discovery import found
-from pipelines.batch.folder import BatchFolder, study_name
+from pipelines.batch.discovery import Study, studies, study_name
+from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason, State
 from pipelines.batch.run import Exit
 from pipelines.batch.study import RECONSTRUCTION, Setup, StudyWork
@@ -75,9 +77,9 @@ def setup(model: Path, output: Path, *, simulate: bool = False) -> Setup:
 
 
 def by_source(output: Path) -> dict[str, Outcome]:
-    """What became of each file."""
+    """What became of each file, or of each series by its first file."""
     names = json.loads((output / "private" / "sources.json").read_text())
-    return {names[outcome.study]: outcome for outcome in BatchFolder(output).outcomes()}
+    return {names[outcome.study][0]: outcome for outcome in BatchFolder(output).outcomes()}
 
 
 def published(output: Path) -> dict[str, bytes]:
@@ -97,13 +99,19 @@ def left_over(output: Path) -> list[Path]:
 
 
 def test_studies_are_found_in_any_layout(tmp_path: Path) -> None:
-    for name in ("b.h5", "a/c.H5", "a/d/e.mrd", ".hidden/x.h5", "a/.partial-f.h5", "a/readme.txt"):
+    for name in ("b.h5", "a/c.H5", "a/d/e.mrd", ".hidden/x.h5", "a/.partial-f.h5", "a/readme.txt", "a/f.NII.gz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.h5").mkdir()
     (tmp_path / "round").symlink_to(tmp_path)
     (tmp_path / "nowhere.h5").symlink_to("absent")
-    assert list(found(tmp_path, (".h5", ".mrd"))) == ["b.h5", "nowhere.h5", "a/c.H5", "a/d/e.mrd"]
+    series = some_series(tmp_path / "a" / "pacs")
+    (tmp_path / "IM").write_bytes(series[0].read_bytes())
+    found = studies(tmp_path)
+    plain = ["b.h5", "nowhere.h5", "a/c.H5", "a/f.NII.gz", "a/d/e.mrd"]
+    assert [study.files for study in found if not study.series] == [(name,) for name in plain]
+    assert [study.files for study in found if study.series] == [("IM", *(f"a/pacs/{path.name}" for path in series))]
+    assert len({study.name for study in found}) == len(found)
 
 
 # Twenty kinds of damage
@@ -181,7 +189,7 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
         "huge.h5": Reason.IMPLAUSIBLE,
         "xml.h5": Reason.UNREADABLE,
         "contrasts.h5": Reason.UNSUPPORTED,
-        "twice.h5": Reason.DAMAGED,
+        "twice.h5": Reason.DUPLICATE,
         "beyond.h5": Reason.DAMAGED,
         "no-density.h5": Reason.INCOMPATIBLE,
         "coils.h5": Reason.INCOMPATIBLE,
@@ -273,6 +281,55 @@ def test_volumes_are_gated_too(cli: Callable[..., Any], model: Path, tmp_path: P
     answer = cli("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
     assert answer.code == Exit.SOME_NOT, answer.err
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "out").items()} == expected
+
+
+def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+    """Good ones become a NIfTI and a series for the PACS; the others are told apart."""
+    ward = tmp_path / "ward"
+    good = some_series(ward / "a")
+    mixed = some_series(ward / "a" / "b", everywhere(SeriesInstanceUID="1.2.1"))
+    mixed[1].rename(ward / "elsewhere")
+    others = {
+        "1.2.2": (everywhere(Modality="CT"), Reason.UNSUPPORTED),
+        "1.2.3": (gap, Reason.INCOMPLETE),
+        "1.2.4": (at(1, PixelData=bytes(4)), Reason.UNREADABLE),
+        "1.2.5": (at(2, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), Reason.UNSUPPORTED),
+        "1.2.6": (everywhere(PixelData=bytes(192)), Reason.NO_SIGNAL),
+    }
+    for uid, (edit, _) in others.items():
+
+        def both(number: int, one: Any, uid: str = uid, edit: Edit = edit) -> None:
+            one.SeriesInstanceUID = uid
+            edit(number, one)
+
+        some_series(ward / uid, both)
+    twice = some_series(ward / "twice", everywhere(SeriesInstanceUID="1.2.7"))
+    shutil.copy(twice[0], ward / "again")
+    (ward / "cut.dcm").write_bytes(good[0].read_bytes()[:200])
+    answer = cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
+    assert answer.code == Exit.SOME_NOT, answer.err
+    outcomes = by_source(tmp_path / "out")
+    reasons = {name.split("/")[0]: outcome.reason for name, outcome in outcomes.items()}
+    assert reasons == {
+        "a": Reason.RECONSTRUCTED,
+        "elsewhere": Reason.RECONSTRUCTED,
+        "again": Reason.DUPLICATE,
+        "cut.dcm": Reason.UNREADABLE,
+        **{uid: reason for uid, (_, reason) in others.items()},
+    }
+    outcome = next(outcome for name, outcome in outcomes.items() if name.startswith("a/"))
+    place = BatchFolder(tmp_path / "out").published(outcome.study, outcome.key)
+    derived = read_series(list((place / "dicom").iterdir()))
+    volume: Any = nibabel.load(place / RECONSTRUCTION)
+    np.testing.assert_allclose(derived.volume.affine, volume.affine, atol=1e-3)
+    np.testing.assert_allclose(derived.volume.array, volume.get_fdata(), atol=0.51)
+    np.testing.assert_allclose(derived.volume.affine, read_series(good).volume.affine, atol=1e-3)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/studies").rglob("*")}
+    assert cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu").code == Exit.SOME_NOT
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/studies").rglob("*")} == before
+    # For raw k-space alone, images are good for nothing.
+    answer = cli("batch", ward / "a", tmp_path / "raw", "--model", model, "--device", "cpu")
+    assert {outcome.reason for outcome in by_source(tmp_path / "raw").values()} == {Reason.INCOMPATIBLE}
 
 
 def test_all_done_is_zero_and_the_same_as_reconstruct(
@@ -395,6 +452,10 @@ def work(model: Path, tmp_path: Path) -> StudyWork:
     return StudyWork(setup(model, tmp_path / "out"))
 
 
+def first_of(scans: Path) -> Study:
+    return Study("s", (sorted(scans.glob("*.h5"))[0].name,))
+
+
 def with_reconstructor(work: StudyWork, reconstructor: Any) -> StudyWork:
     work._reconstructor = reconstructor
     return work
@@ -407,7 +468,7 @@ def test_too_little_memory_is_an_outcome(work: StudyWork, scans: Path) -> None:
 
     plain = work._reconstructor
     full = with_reconstructor(work, Full(plain.network, plain.recipe, CPU))
-    outcome = full(sorted(scans.glob("*.h5"))[0], "s")
+    outcome = full(scans, first_of(scans))
     assert outcome.reason is Reason.OUT_OF_MEMORY
     assert work.folder.outcome("s") == outcome
 
@@ -418,7 +479,7 @@ def test_an_output_that_is_not_finite_is_our_failure(work: StudyWork, scans: Pat
             return image * torch.nan
 
     plain = work._reconstructor
-    outcome = with_reconstructor(work, Reconstructor(Nothing(), plain.recipe, CPU))(sorted(scans.glob("*.h5"))[0], "s")
+    outcome = with_reconstructor(work, Reconstructor(Nothing(), plain.recipe, CPU))(scans, first_of(scans))
     assert outcome.reason is Reason.BAD_OUTPUT
     assert outcome.state is State.FAILED
 
@@ -430,27 +491,26 @@ def test_what_is_written_is_read_back(work: StudyWork, scans: Path, monkeypatch:
         write_volume(path, array + 1, *rest)
 
     monkeypatch.setattr("pipelines.batch.study.write_volume", bent)
-    assert work(sorted(scans.glob("*.h5"))[0], "s").reason is Reason.BAD_OUTPUT
+    assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
     assert published(work.folder.path) == {}
 
 
 def test_a_file_that_changes_under_our_hands(work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.batch.study._sha256", lambda path: "0" * 64)
-    assert work(sorted(scans.glob("*.h5"))[0], "s").reason is Reason.CHANGED
+    assert work(scans, first_of(scans)).reason is Reason.CHANGED
 
 
 def test_done_means_that_the_bytes_are_there(work: StudyWork, scans: Path) -> None:
-    path = sorted(scans.glob("*.h5"))[0]
-    first = work(path, "s")
+    first = work(scans, first_of(scans))
     place = work.folder.published("s", first.key) / RECONSTRUCTION
     content = place.read_bytes()
-    assert work(path, "s") == first
+    assert work(scans, first_of(scans)) == first
     place.write_bytes(content[:-1])
-    second = work(path, "s")
+    second = work(scans, first_of(scans))
     assert second.seconds != first.seconds
     assert place.read_bytes() == content
     work.folder.status_path("s").unlink()  # killed before it said so
-    assert work(path, "s") == second
+    assert work(scans, first_of(scans)) == second
     assert work.folder.outcome("s") == second
 
 
@@ -460,7 +520,7 @@ def test_a_process_that_dies_is_tried_once_more(
     asked: list[bool] = []
 
     class Dead:
-        def send(self, work: tuple[Path, str, bool]) -> None:
+        def send(self, work: tuple[Path, Study, bool]) -> None:
             asked.append(work[2])
 
         def poll(self, _: float) -> bool:
@@ -469,7 +529,7 @@ def test_a_process_that_dies_is_tried_once_more(
     BatchFolder(tmp_path / "out").open()
     monkeypatch.setattr(Worker, "_ready", lambda _: Dead())
     with Worker(setup(model, tmp_path / "out"), 10.0, lambda: False) as worker:
-        outcome = worker.work(sorted(scans.glob("*.h5"))[0], "s")
+        outcome = worker.work(scans, first_of(scans))
     assert outcome.reason is Reason.CRASHED
     assert asked == [False, True]  # carefully, the second time
     assert BatchFolder(tmp_path / "out").outcome("s") == outcome
