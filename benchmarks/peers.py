@@ -4,7 +4,8 @@
                                [--output FILE]
 
 Networks are widened until a forward pass takes at least as many floating-point operations as ours; each is trained
-(forward, backward, Adam) on the same pairs in the same precision. The loops run one small network on ready pairs, so
+(forward, backward, Adam) on the same pairs in the same precision, in whichever order of memory (channels first or last)
+suits it better. The loops run one small network on ready pairs, so
 that what is timed is the loop. The feeds draw the same pairs: ours a batch at a time, the naive one image by image in
 numpy behind a DataLoader.
 """
@@ -34,9 +35,10 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, Task, TrainingPair
 from mri_n2n.training.trainer import Request, TrainingPlan, TrainState, adam, train
-from pipelines.benchmark.stopwatch import forward_flops, matrix_rates, timed
+from pipelines.benchmark.stopwatch import Timing, forward_flops, matrix_rates, timed
 from pipelines.benchmark.workload import Workload, rate_for
 
+ORDERS = (torch.contiguous_format, torch.channels_last)
 LOOP_STEPS = 50
 LOOP_SIZE = 32
 
@@ -67,7 +69,9 @@ def table(result: Mapping[str, Any]) -> str:
         )
         lines.append(f"| {name} | {own['forward_gflop_per_slice']:.1f} | {rates} |")
     lines += ["", "| loop | ms per step of a small network |", "| --- | --- |"]
-    lines += [f"| {name} | {own['milliseconds_per_step']:.2f} |" for name, own in result["loops"].items()]
+    for name, own in result["loops"].items():
+        low, middle, high = (own["milliseconds_per_step"][part] for part in ("low", "median", "high"))
+        lines.append(f"| {name} | {middle:.2f} [{low:.2f}, {high:.2f}] |")
     lines += ["", "| feed | pairs per second |", "| --- | --- |"]
     lines += [f"| {name} | {own['slices_per_second']:.0f} |" for name, own in result["feeds"].items()]
     return "\n".join(lines)
@@ -85,12 +89,12 @@ def networks(work: Workload, rate: float) -> dict[str, Any]:
     image, target = (torch.rand((work.batch_size, 1, work.size, work.size), device=work.device) for _ in range(2))
     result: dict[str, dict[str, Any]] = {}
     for name, candidate in candidates.items():
-        network = candidate.to(work.device)
-        operations = forward_flops(network, image[:1])
-        seconds = {"training": timed(_step(network, image, target, work.bf16), work.repeats, work.device)}
-        network.eval()
-        with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
-            seconds["inference"] = timed(partial(network, image), work.repeats, work.device)
+        operations = forward_flops(candidate.to(work.device), image[:1])
+        each = []
+        for order in ORDERS:
+            candidate.to(memory_format=order)  # type: ignore[call-overload]
+            each.append(_seconds(work, candidate, image, target))
+        seconds = {what: min((one[what] for one in each), key=lambda timing: timing.median) for what in each[0]}
         result[name] = {"forward_gflop_per_slice": operations / 1e9}
         for what, factor in (("training", 3), ("inference", 1)):
             gflops = factor * operations * work.batch_size / seconds[what].median / 1e9
@@ -101,6 +105,15 @@ def networks(work: Workload, rate: float) -> dict[str, Any]:
                 "share_of_matrix_product": gflops / rate,
             }
     return result
+
+
+def _seconds(work: Workload, network: nn.Module, image: Tensor, target: Tensor) -> dict[str, Timing]:
+    """Of a training step, and of a forward pass."""
+    network.train()
+    step = timed(_step(network, image, target, work.bf16), work.repeats, work.device)
+    network.eval()
+    with torch.inference_mode(), torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
+        return {"training": step, "inference": timed(partial(network, image), work.repeats, work.device)}
 
 
 def loops(work: Workload) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def loops(work: Workload) -> dict[str, Any]:
         ).run()
 
     return {
-        name: {"milliseconds_per_step": timed(loop, work.repeats, work.device).median / LOOP_STEPS * 1e3}
+        name: {"milliseconds_per_step": _scaled(timed(loop, work.repeats, work.device), 1e3 / LOOP_STEPS)}
         for name, loop in {"ours": our_loop, "MONAI SupervisedTrainer": monais_loop}.items()
     }
 
@@ -163,6 +176,10 @@ def feeds(work: Workload) -> dict[str, Any]:
         name: {"slices_per_second": work.batch_size / timed(feed, work.repeats, work.device).median}
         for name, feed in both.items()
     }
+
+
+def _scaled(timing: Timing, factor: float) -> dict[str, float]:
+    return {name: value * factor for name, value in asdict(timing).items()}
 
 
 class NaivePairs(Dataset[tuple[NDArray[np.float32], NDArray[np.float32]]]):

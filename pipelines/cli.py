@@ -125,6 +125,9 @@ def batch_command(
     white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a study may take.")] = 3600.0,
     grace: Annotated[float, typer.Option(help="Seconds that the study at hand still has after SIGTERM.")] = 30.0,
+    watch: Annotated[
+        float | None, typer.Option(help="Keep going: look for new studies every so many seconds, until SIGTERM.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
@@ -133,7 +136,7 @@ def batch_command(
     """
     from mri_n2n.run_directory import find_run
     from pipelines.batch.folder import BatchFolder
-    from pipelines.batch.run import Exit, run_batch
+    from pipelines.batch.run import Exit, Limits, run_batch
     from pipelines.batch.study import Setup
     from pipelines.batch.summary import table
 
@@ -145,7 +148,7 @@ def batch_command(
         raise UsageError("name the network: --model RUN.")
     setup = Setup(find_run(model), output, device, simulate, white)
     try:
-        ended = run_batch(source, setup, time_limit=time_limit, grace=grace)
+        ended = run_batch(source, setup, Limits(time_limit, grace, watch))
     except UsageError:
         raise
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)

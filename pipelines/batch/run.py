@@ -5,7 +5,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,11 @@ from pipelines.batch.study import DiskFull, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.batch.worker import Abandoned, Worker
 
+BEAT = 5.0  # seconds between heartbeats
 SUMMARISED = 30.0  # seconds between summaries
+
+
+_Seen = tuple[tuple[str, int, int], ...]
 
 
 class Exit(IntEnum):
@@ -32,73 +37,6 @@ class Exit(IntEnum):
     BUG = 70
     DISK_FULL = 74
     DRAINED = 75
-
-
-def run_batch(source: Path, setup: Setup, *, time_limit: float, grace: float) -> Exit:
-    """Work on every study in `source`; return how it ended.
-
-    time_limit: seconds for a study. grace: seconds that the study at hand still has after SIGTERM or SIGINT. What an
-    earlier batch of the same configuration has settled is left as it is, and counted.
-    """
-    if not (time_limit > 0 and grace >= 0):
-        raise UsageError("--time-limit must be positive, and --grace not negative.")
-    if not source.is_dir():
-        raise UsageError(f"no folder {source}. Check the path.")
-    output = setup.output
-    if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
-        raise UsageError("one of input and output lies in the other. Choose another output folder.")
-    setup.reconstructor()  # to see that the network can be loaded
-    work = studies(source)
-    if not work:
-        raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
-    folder = BatchFolder(output)
-    folder.open()
-    with alone(output):
-        try:
-            folder.clear()
-            return _worked_through(source, work, folder, setup, time_limit, grace)
-        except (DiskFull, UsageError) as error:
-            if isinstance(error, UsageError) and not disk_full(error):
-                raise
-            say(f"error: {error}")
-            return Exit.DISK_FULL
-
-
-def _worked_through(
-    source: Path, work: list[Study], folder: BatchFolder, setup: Setup, time_limit: float, grace: float
-) -> Exit:
-    folder.name({study.name: study.files for study in work})
-    folder.log("begun", studies=len(work), **setup.configuration())
-    ended = Exit.ALL_DONE
-    summarised = time.monotonic()
-    with _stop_signals(grace) as stop, Worker(setup, time_limit, stop.overdue) as worker:
-        for study in bar(work, description="studies", unit="study"):
-            if stop.asked.is_set():
-                ended = Exit.DRAINED
-                break
-            try:
-                outcome = _ended(source, study, folder, worker)
-            except Abandoned:
-                ended = Exit.DRAINED
-                break
-            folder.log("study", study=study.name, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
-            if outcome.state is not State.DONE:
-                ended = Exit.SOME_NOT
-            if time.monotonic() - summarised > SUMMARISED:
-                write_summary(folder)
-                summarised = time.monotonic()
-    folder.clear()
-    write_summary(folder)
-    folder.log("ended", exit=int(ended))
-    return ended
-
-
-def _ended(source: Path, study: Study, folder: BatchFolder, worker: Worker) -> Outcome:
-    if study.files[0].endswith("/"):  # a folder that may not be looked into
-        outcome = Outcome(study.name, Reason.NO_PERMISSION)
-        folder.settle(outcome)
-        return outcome
-    return worker.work(source, study)
 
 
 class _Stop:
@@ -119,6 +57,143 @@ class _Stop:
     def overdue(self) -> bool:
         """Whether the study at hand is to be abandoned."""
         return self.asked.is_set() and time.monotonic() - self._since >= self._grace
+
+
+class _Heartbeat:
+    """A file that is touched while the batch is alive, for health checks."""
+
+    def __init__(self, folder: BatchFolder) -> None:
+        self._path, self._last = folder.path / "heartbeat", -BEAT
+
+    def beat(self) -> bool:
+        """Touch it, if it is time; false, so that it may stand in a condition."""
+        if time.monotonic() - self._last >= BEAT:
+            self._last = time.monotonic()
+            with suppress(OSError):  # a full disk is told by what has to be written
+                self._path.touch()
+        return False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In seconds. time: of a study. grace: of the study at hand after SIGTERM or SIGINT. watch: between looks for new
+    studies, or None for one look."""
+
+    time: float = 3600.0
+    grace: float = 30.0
+    watch: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.time > 0 and self.grace >= 0 and (self.watch is None or self.watch > 0)):
+            raise UsageError("--time-limit and --watch must be positive, and --grace not negative.")
+
+
+def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
+    """Work on every study in `source`; return how it ended.
+
+    What an earlier batch of the same configuration has settled is left as it is, and counted. To watch is to go on
+    with studies that are new or have changed, once they are the same in two looks, until a signal comes.
+    """
+    if not source.is_dir():
+        raise UsageError(f"no folder {source}. Check the path.")
+    output = setup.output
+    if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
+        raise UsageError("one of input and output lies in the other. Choose another output folder.")
+    setup.reconstructor()  # to see that the network can be loaded
+    work = studies(source)
+    if not work and limits.watch is None:
+        raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
+    folder = BatchFolder(output)
+    folder.open()
+    with alone(output), _stop_signals(limits.grace) as stop:
+        try:
+            folder.clear()
+            return _looks(source, work, folder, setup, limits, stop)
+        except (DiskFull, UsageError) as error:
+            if isinstance(error, UsageError) and not disk_full(error):
+                raise
+            say(f"error: {error}")
+            return Exit.DISK_FULL
+
+
+def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop) -> Exit:
+    """One look at the input, or one after the other."""
+    folder.log("begun", **setup.configuration())
+    heartbeat = _Heartbeat(folder)
+    ended = Exit.ALL_DONE
+    settled: dict[str, _Seen] = {}
+    before: dict[str, _Seen] = {}
+    with Worker(setup, limits.time, lambda: heartbeat.beat() or stop.overdue()) as worker:
+        while True:
+            now = {study.name: _seen(source, study) for study in work}
+            due = [study for study in work if settled.get(study.name) != now[study.name]]
+            if limits.watch is not None:
+                due = [study for study in due if before.get(study.name) == now[study.name]]
+            if due:
+                folder.name({study.name: study.files for study in due})
+                ended = max(ended, _worked_through(source, due, folder, worker, stop))
+                settled |= {study.name: now[study.name] for study in due}
+                folder.clear()
+                write_summary(folder)
+            before = now
+            if limits.watch is None or not _waited(limits.watch, stop, heartbeat):
+                break
+            work = studies(source)
+    if limits.watch is not None:
+        ended = Exit.DRAINED
+    folder.clear()
+    write_summary(folder)
+    folder.log("ended", exit=int(ended))
+    return ended
+
+
+def _worked_through(source: Path, work: list[Study], folder: BatchFolder, worker: Worker, stop: _Stop) -> Exit:
+    ended = Exit.ALL_DONE
+    summarised = time.monotonic()
+    for study in bar(work, description="studies", unit="study"):
+        if stop.asked.is_set():
+            return Exit.DRAINED
+        try:
+            outcome = _ended(source, study, folder, worker)
+        except Abandoned:
+            return Exit.DRAINED
+        folder.log("study", study=study.name, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+        if outcome.state is not State.DONE:
+            ended = Exit.SOME_NOT
+        if time.monotonic() - summarised > SUMMARISED:
+            write_summary(folder)
+            summarised = time.monotonic()
+    return ended
+
+
+def _waited(seconds: float, stop: _Stop, heartbeat: _Heartbeat) -> bool:
+    """Whether it is time for another look, and nobody has asked to stop."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        heartbeat.beat()
+        if stop.asked.wait(min(1.0, seconds)):
+            return False
+    return not stop.asked.is_set()
+
+
+def _seen(source: Path, study: Study) -> _Seen:
+    """What a look shows of a study without reading it: size and time of each file."""
+    found = []
+    for relative in study.files:
+        try:
+            about = (source / relative).stat()
+            found.append((relative, about.st_size, about.st_mtime_ns))
+        except OSError:
+            found.append((relative, -1, -1))
+    return tuple(found)
+
+
+def _ended(source: Path, study: Study, folder: BatchFolder, worker: Worker) -> Outcome:
+    if study.files[0].endswith("/"):  # a folder that may not be looked into
+        outcome = Outcome(study.name, Reason.NO_PERMISSION)
+        folder.settle(outcome)
+        return outcome
+    return worker.work(source, study)
 
 
 @contextmanager

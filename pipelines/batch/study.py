@@ -152,7 +152,7 @@ class StudyWork:
         with writing(staged):
             staged.mkdir(parents=True, exist_ok=True)
             write_volume(staged / RECONSTRUCTION, array, volume, label)
-            _draw_thumbnail(staged / THUMBNAIL, array)
+            _draw_thumbnail(staged / THUMBNAIL, array, volume.affine)
         again: Any = nibabel.load(staged / RECONSTRUCTION)
         clipped = np.clip(array, *volume.stored_range)
         if not _alike(np.asarray(again.dataobj), again.affine, clipped, volume.affine, 0.0):
@@ -187,11 +187,18 @@ def _alike(
     return same and np.allclose(affine, geometry, atol=1e-3)
 
 
-def _draw_thumbnail(path: Path, array: NDArray[np.float32]) -> None:
-    """Three slices side by side, a quarter, a half and three quarters of the way, black to the 99.8 % quantile."""
+def _draw_thumbnail(path: Path, array: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
+    """Three slices side by side, a quarter, a half and three quarters of the way, black to the 99.8 % quantile.
+
+    The patient's head or front is up, whichever way the second axis runs.
+    """
+    second = affine[:3, 1]
+    upright = bool(second[np.argmax(np.abs(second))] < 0)
     depth = array.shape[2]
     places = [depth * (place + 1) // (SHOWN + 1) for place in range(SHOWN)]
-    slices = np.concatenate([np.rot90(array[:, :, place]) for place in places], axis=1)
+    slices = np.concatenate(
+        [array[:, :, place].T if upright else np.rot90(array[:, :, place]) for place in places], axis=1
+    )
     white = max(float(np.quantile(slices, 0.998)), float(np.finfo(np.float32).tiny))
     grey = (np.clip(slices / white, 0, 1) * 255).astype(np.uint8)
     image = Image.fromarray(grey)

@@ -443,6 +443,37 @@ def test_a_full_disk(scans: Path, model: Path, tmp_path: Path) -> None:
     assert left_over(tmp_path / "out") == []
 
 
+def test_it_keeps_watch(scans: Path, model: Path, tmp_path: Path) -> None:
+    """New studies are taken up once they stay the same; a signal ends it; a heartbeat shows that it lives."""
+    (tmp_path / "ward").mkdir()
+    process = start(tmp_path / "ward", tmp_path / "out", model, "--watch", 0.3)
+    status, heartbeat = tmp_path / "out/status", tmp_path / "out/heartbeat"
+    try:
+        wait_for(heartbeat.exists, process)
+        growing = tmp_path / "ward" / "growing.h5"
+        content = sorted(scans.glob("*.h5"))[0].read_bytes()
+        for share in (0.3, 0.6, 1.0):
+            growing.write_bytes(content[: int(share * len(content))])
+            time.sleep(0.2)
+        wait_for(lambda: list(status.glob("*.json")) != [], process)
+        shutil.copy(sorted(scans.glob("*.h5"))[1], tmp_path / "ward")
+        wait_for(lambda: len(list(status.glob("*.json"))) == 2, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == Exit.DRAINED
+    finally:
+        process.kill()
+    assert {outcome.reason for outcome in by_source(tmp_path / "out").values()} == {Reason.RECONSTRUCTED}
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None
+        time.sleep(0.05)
+    pytest.fail("it did not get there within a minute")
+
+
 # A study's ways to end, without a process
 
 
@@ -557,6 +588,7 @@ def mistakes(scans: Path, model: Path, tmp_path: Path) -> Iterator[list[tuple[tu
             (("batch", scans, scans / "out", "--model", model), "lies in the other"),
             (("batch", scans, out, "--model", tmp_path / "absent"), "no run"),
             (("batch", scans, out, "--model", model, "--time-limit", 0), "--time-limit"),
+            (("batch", scans, out, "--model", model, "--watch", 0), "--watch"),
             (("batch", scans, out, "--model", model, "--white", 3, "--simulate"), "--white"),
             (("batch", "status", tmp_path / "mine"), "holds no batch"),
         ]
