@@ -25,8 +25,9 @@ from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import nmse, psnr, ssim
 from mri_n2n.progress import bar
+from mri_n2n.quality import SLICES, decibels, held_out_errors
 from mri_n2n.recipes import Recipe
-from mri_n2n.task import evaluation_generator
+from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
 from mri_n2n.training.world import ALONE, World
 
@@ -150,6 +151,31 @@ def evaluate(
 
     with progress:
         return list(chain.from_iterable(world.mapped(score, batches)))
+
+
+@torch.inference_mode()
+def held_out_by_subject(
+    data: PreparedData, recipe: Recipe[Any], network: nn.Module, device: torch.device
+) -> dict[str, float]:
+    """The PSNR in dB that `held_out_errors` estimates for each validation subject; none for real pairs."""
+    corruption = recipe.task.corruption
+    found: dict[str, float] = {}
+    if not isinstance(corruption, Undersampling):
+        return found
+    size = slices_at_once(device)
+    for volume in data.manifest.split("validation"):
+        positions = evenly_spread(len(volume.slices), SLICES)
+        errors = []
+        for start in range(0, len(positions), size):
+            some = positions[start : start + size]
+            pair = pair_at(data, corruption, [(volume, position) for position in some], device)
+            assert isinstance(pair, UndersampledPair)
+            identities = [volume.identity(position) for position in some]
+            errors.append(held_out_errors(network, recipe.task.predict, pair.measurement, identities))
+        value = decibels(float(torch.cat(errors).mean()))
+        if value is not None:
+            found[volume.subject] = value
+    return found
 
 
 def validation_places(data: PreparedData, at_most: int | None = None) -> list[tuple[StoredVolume, int]]:

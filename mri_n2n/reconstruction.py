@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mri_n2n.data import mrd, volumes
+from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
 from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import BadVolume, Problem, UsageError
@@ -20,6 +21,7 @@ from mri_n2n.file_by_file import Made, planned, work_through
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import say
+from mri_n2n.quality import SLICES, decibels, held_out_errors
 from mri_n2n.recipes import Recipe
 from mri_n2n.scans import ScannedVolume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
@@ -144,35 +146,68 @@ class Reconstructor:
         quality = float(torch.cat(qualities).mean()) if qualities else math.nan
         return output, quality if math.isfinite(quality) else None
 
-    def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: range) -> Float[Tensor, "b h w"]:
+    @torch.inference_mode()
+    def held_out_psnr(self, source: Volume | ScannedVolume) -> float | None:
+        """The PSNR in dB, estimated without a reference, that about half the samples would give; None for plain images.
+
+        See `held_out_errors`. Of some slices, evenly spread.
+        """
+        corruption = self.recipe.task.corruption
+        network = self.network.to(self.device).eval()
+        volume = source.volume if isinstance(source, ScannedVolume) else source
+        places = evenly_spread(volume.array.shape[2], SLICES)
+        at_once = self.batch_size or slices_at_once(self.device)
+        errors = []
+        for start in range(0, len(places), at_once):
+            chosen = places[start : start + at_once]
+            identities = [f"{volume.sha256}/{place}" for place in chosen]
+            if isinstance(source, ScannedVolume):
+                measurement = self._scaled(source, chosen)
+            elif self.simulate and isinstance(corruption, Undersampling):
+                images, _, _ = self._seen(source, chosen)
+                measurement = corruption.measure_each(images, [evaluation_generator(name) for name in identities])
+            else:
+                return None
+            errors.append(held_out_errors(network, self.recipe.task.predict, measurement, identities))
+        return decibels(float(torch.cat(errors).mean()))
+
+    def _scaled(self, scanned: ScannedVolume, chosen: Sequence[int]) -> Measurement:
+        """The measurement of some slices, white being 0.5 and black -0.5."""
         assert scanned.white
         part = scanned.measurement
         height, width = part.grid
-        samples = part.samples[chosen.start : chosen.stop].to(self.device) / scanned.white
-        samples[:, 0, 0] -= 0.5 * math.sqrt(height * width)  # black is -0.5 to the network
-        mask = part.mask[chosen.start : chosen.stop].to(self.device)
-        measurement = Measurement(samples, mask, part.density.to(self.device))
+        samples = part.samples[list(chosen)].to(self.device) / scanned.white
+        samples[:, 0, 0] -= 0.5 * math.sqrt(height * width)
+        return Measurement(samples, part.mask[list(chosen)].to(self.device), part.density.to(self.device))
+
+    def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int]) -> Float[Tensor, "b h w"]:
+        assert scanned.white
+        measurement = self._scaled(scanned, chosen)
         pair = undersampled_pair(measurement, density_compensated_adjoint(measurement))
         images = self.recipe.task.predict(network, pair)[:, 0]
         return (scanned.shown(images).cpu() + 0.5) * scanned.white
 
+    def _seen(self, volume: Volume, chosen: Sequence[int]) -> tuple[Float[Tensor, "b h w"], float, float]:
+        """Some slices as the network sees them, and scale and offset that this took."""
+        offset = 0.0 if self.white is not None else min(float(volume.array.min()), 0.0)
+        scale = self.white or float(volume.array.max()) - offset
+        slices = torch.from_numpy(np.moveaxis(volume.array[:, :, list(chosen)], -1, 0).copy())
+        return ((slices - offset) / scale - 0.5).to(self.device), scale, offset
+
     def _sliced(
-        self, network: nn.Module, volume: Volume, chosen: range
+        self, network: nn.Module, volume: Volume, chosen: Sequence[int]
     ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, " n"]]:
         if not self.takes_images:
             raise UsageError(IMAGES_OR_SCANS)
-        offset = 0.0 if self.white is not None else min(float(volume.array.min()), 0.0)
-        scale = self.white or float(volume.array.max()) - offset
-        slices = torch.from_numpy(np.moveaxis(volume.array[:, :, chosen], -1, 0).copy())
-        images = (slices - offset) / scale - 0.5
+        seen, scale, offset = self._seen(volume, chosen)
         corruption = self.recipe.task.corruption
-        seen = images.to(self.device)
         if not self.simulate or not isinstance(corruption, Undersampling):
             result = network_output(network, TrainingPair(seen[:, None], seen[:, None]))[:, 0].cpu()
             return (result + 0.5) * scale + offset, torch.zeros(0)
         generators = [evaluation_generator(f"{volume.sha256}/{place}") for place in chosen]
         pair = undersampled_pair(corruption.measure_each(seen, generators), seen)
         result = self.recipe.task.predict(network, pair)[:, 0].cpu()
+        images = seen.cpu()
         shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
         return (result + 0.5) * scale + offset, psnr(result, images)[shown]
 

@@ -10,12 +10,13 @@ from mri_n2n import environment
 from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.drawing import draw_examples, draw_scores
-from mri_n2n.durable import check_writable, clear
+from mri_n2n.durable import check_writable, clear, write_json
 from mri_n2n.evaluation import (
     Method,
     Score,
     evaluable,
     evaluate,
+    held_out_by_subject,
     label_for,
     methods_for,
     pair_at,
@@ -26,7 +27,8 @@ from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
 
 EXAMPLES = 3
-OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png")
+QUALITY = "quality.json"
+OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png", QUALITY)
 
 
 def report_scores(
@@ -47,6 +49,7 @@ def report_scores(
         **run.provenance(),
     }
     write_scores(folder, scores, about)
+    write_json(folder / QUALITY, {"held_out_psnr": held_out_by_subject(data, run.recipe, network, device)})
     draw_scores(folder / "scores.png", scores, label_for(run.recipe))
     draw_slices(folder / "examples.png", data, run.recipe, methods, device)
     return scores

@@ -69,6 +69,7 @@ def test_the_whole_way(cli: CLI, tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "slices.csv",
         "subjects.csv",
+        "quality.json",
         "summary.json",
         "scores.png",
         "examples.png",

@@ -30,12 +30,17 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
-    from benchmarks import growth, peers
+    from benchmarks import growth, hospital, peers
     from pipelines.benchmark.table import table
 
     folder = ROOT / "docs/results"
     page = (folder / "performance.md").read_text()
-    makers = {"performance-cpu.json": table, "peers-cpu.json": peers.table, "growth-cpu.json": growth.table}
+    makers = {
+        "performance-cpu.json": table,
+        "peers-cpu.json": peers.table,
+        "growth-cpu.json": growth.table,
+        "hospital-cpu.json": hospital.table,
+    }
     for name, made in makers.items():
         assert made(json.loads((folder / name).read_text())) in page, name
 

@@ -35,6 +35,22 @@ def acquire(
     return Measurement(torch.where(mask, kspace, 0), mask, density)
 
 
+def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Measurement, Measurement]:
+    """Two measurements out of one, under masks that are as independent as if each had been drawn for itself.
+
+    Where p is the density of the one, each of the two has p' = 1 - √(1 - p): an acquired frequency goes to both with
+    probability p'²/p, and to either one alone with p'(1 - p')/p. (To thin the one mask twice would not do: masks that
+    both lie within a third depend on each other.) uniform: `pair_uniform` numbers that decide.
+    """
+    p = half_plane(measurement.density)
+    density = 1 - (1 - measurement.density).clamp(min=0).sqrt()
+    each = half_plane(density)
+    both, alone = each.square() / p, each * (1 - each) / p
+    first = measurement.mask & (uniform < both + alone)
+    second = measurement.mask & ((uniform < both) | (uniform >= both + alone))
+    return acquire(measurement.samples, first, density), acquire(measurement.samples, second, density)
+
+
 def density_compensated_adjoint(measurement: Measurement) -> Float[Tensor, "b h w"]:
     """x̂ = F⁻¹(M/p · Fy).
 

@@ -67,12 +67,17 @@ def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -
     density must be symmetric, as any function of |k| is, and live on the generator's device.
     """
     height, width = density.shape
-    half = half_plane(density)
-    uniform = torch.rand((count, *half.shape), generator=generator, device=density.device)
-    shared = _first_of_pair(height, density.device)
+    return pair_uniform((height, width), count, generator) < half_plane(density)
+
+
+def pair_uniform(grid: Grid, count: int, generator: Generator) -> Float[Tensor, "b h k"]:
+    """Half planes of uniform numbers in [0, 1), the same for k and -k, on the generator's device."""
+    height, width = grid
+    uniform = torch.rand((count, height, width // 2 + 1), generator=generator, device=generator.device)
+    shared = _first_of_pair(height, generator.device)
     for column in (0, width // 2) if width % 2 == 0 else (0,):
         uniform[:, :, column] = uniform[:, shared, column]
-    return uniform < half
+    return uniform
 
 
 @lru_cache(maxsize=32)

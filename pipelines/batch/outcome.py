@@ -52,8 +52,9 @@ class Outcome:
     """What became of one study.
 
     study: its name here, made of its place by a hash. key: of the input's bytes, the weights, the configuration and the
-    version; empty where the input could not be read. seconds: reading, network, writing. clipped: voxels beyond what
-    the input's data type can hold. about: what made the output.
+    version; empty where the input could not be read. seconds: by part. clipped: voxels beyond what the input's data
+    type can hold. quality: held_out_psnr in dB, and whether that is an outlier. files: SHA-256 by name. about: what
+    made the output.
     """
 
     study: str
@@ -61,7 +62,8 @@ class Outcome:
     key: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
-    files: dict[str, str] = field(default_factory=dict)  # name -> sha256
+    quality: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -100,20 +100,22 @@ def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
     setup.reconstructor()  # to see that the network can be loaded
-    work = studies(source)
-    if not work and limits.watch is None:
-        raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
-    folder = BatchFolder(output)
-    folder.open()
-    with alone(output), _stop_signals(limits.grace) as stop:
-        try:
+    with _stop_signals(limits.grace) as stop:
+        work = studies(source)
+        if not work and limits.watch is None:
+            raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
+        folder = BatchFolder(output)
+        folder.open()
+        with alone(output):
             folder.clear()
-            return _looks(source, work, folder, setup, limits, stop)
-        except (DiskFull, UsageError) as error:
-            if isinstance(error, UsageError) and not disk_full(error):
-                raise
-            say(f"error: {error}")
-            return Exit.DISK_FULL
+            try:
+                return _looks(source, work, folder, setup, limits, stop)
+            except (DiskFull, UsageError) as error:
+                if isinstance(error, UsageError) and not disk_full(error):
+                    raise
+                folder.clear()  # which makes some room
+                say(f"error: {error}")
+                return Exit.DISK_FULL
 
 
 def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop) -> Exit:

@@ -15,10 +15,12 @@ from PIL import Image
 from mri_n2n.data import dicom
 from mri_n2n.data.dicom import Series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
-from mri_n2n.durable import disk_full, writing
+from mri_n2n.durable import disk_full, read_json, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
+from mri_n2n.quality import outlier
 from mri_n2n.reconstruction import Reconstructor
+from mri_n2n.report import QUALITY
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
 from pipelines.batch.discovery import Study
@@ -49,6 +51,11 @@ class Setup:
         """What decides an output beside its input."""
         return {**open_run(self.run).provenance(), "simulate": self.simulate, "white": self.white}
 
+    def expected(self) -> list[float]:
+        """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
+        path = self.run / "evaluation" / QUALITY
+        return list(read_json(path, "quality")["held_out_psnr"].values()) if path.exists() else []
+
     def reconstructor(self) -> Reconstructor:
         """The network, ready."""
         run = open_run(self.run)
@@ -64,6 +71,7 @@ class StudyWork:
         self.folder = BatchFolder(setup.output)
         self._configuration = setup.configuration()
         self._reconstructor = setup.reconstructor()
+        self._expected = setup.expected()
 
     def __call__(self, source: Path, study: Study, *, carefully: bool = False) -> Outcome:
         """Bring a study of `source`, a folder, to its end; nothing is done twice. carefully: in the smallest pieces."""
@@ -114,6 +122,9 @@ class StudyWork:
                 return self._refused(replace(nothing, reason=Reason.OUT_OF_MEMORY), error)
             raise
         computing = time.monotonic()
+        held_out = reconstructor.held_out_psnr(seen)
+        quality = {"held_out_psnr": held_out, "outlier": held_out and outlier(held_out, self._expected)}
+        judging = time.monotonic()
         label = reconstructor.label(seen)
         notes = list(seen.notes) if isinstance(seen, ScannedVolume) else []
         staged = self._staged(study, array, volume, read if isinstance(read, Series) else None, label)
@@ -124,8 +135,14 @@ class StudyWork:
             study.name,
             Reason.RECONSTRUCTED,
             key,
-            {"read": reading - began, "network": computing - reading, "write": time.monotonic() - computing},
+            {
+                "read": reading - began,
+                "network": computing - reading,
+                "quality": judging - computing,
+                "write": time.monotonic() - judging,
+            },
             int(((array < low) | (array > high)).sum()),
+            quality,
             {file.relative_to(staged).as_posix(): _sha256(file) for file in sorted(staged.rglob("*.*"))},
             {"label": label, "notes": notes, "source_sha256": digest, **self._configuration},
         )

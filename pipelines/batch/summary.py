@@ -40,7 +40,9 @@ def write_summary(folder: BatchFolder) -> None:
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
 <p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
-<table><tr><th>study</th><th>state</th><th>slices</th><th>seconds</th><th>clipped voxels</th></tr>
+<p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
+lower than a study like those of the validation would be but for once in 200 times.</p>
+<table><tr><th>study</th><th>state</th><th>slices</th><th>held-out PSNR</th><th>seconds</th><th>clipped voxels</th></tr>
 {rows}
 </table></body></html>
 """,
@@ -51,11 +53,18 @@ def _row(folder: BatchFolder, outcome: Outcome) -> str:
     name = html.escape(outcome.study)
     state = f'<span class="{outcome.state}">{outcome.state}</span>'
     if outcome.state is not State.DONE:
-        return f"<tr><td><code>{name}</code></td><td>{state}: {outcome.reason}</td><td></td><td></td><td></td></tr>"
+        return f"<tr><td><code>{name}</code></td><td>{state}: {outcome.reason}</td>{'<td></td>' * 4}</tr>"
     place = folder.published(outcome.study, outcome.key).relative_to(folder.path).as_posix()
     picture = f'<a href="{place}/{RECONSTRUCTION}"><img src="{place}/{THUMBNAIL}" loading="lazy" alt="slices"></a>'
     seconds = sum(outcome.seconds.values())
     return (
-        f"<tr><td><code>{name}</code></td><td>{state}</td><td>{picture}</td><td>{seconds:.1f}</td>"
-        f"<td>{outcome.clipped}</td></tr>"
+        f"<tr><td><code>{name}</code></td><td>{state}</td><td>{picture}</td><td>{_quality(outcome)}</td>"
+        f"<td>{seconds:.1f}</td><td>{outcome.clipped}</td></tr>"
     )
+
+
+def _quality(outcome: Outcome) -> str:
+    value = outcome.quality.get("held_out_psnr")
+    if value is None:
+        return ""
+    return f"{value:.1f} dB" + (' <span class="quarantined">outlier</span>' if outcome.quality.get("outlier") else "")

@@ -347,7 +347,9 @@ def test_all_done_is_zero_and_the_same_as_reconstruct(
         np.testing.assert_array_equal(one.affine, two.affine)
         assert "SIMULATED" in outcome.about["label"]
         assert outcome.about["weights_sha256"] == run.provenance()["weights_sha256"]
-        assert set(outcome.seconds) == {"read", "network", "write"}
+        assert set(outcome.seconds) == {"read", "network", "quality", "write"}
+        assert 0 < outcome.quality["held_out_psnr"] < 60
+        assert outcome.quality["outlier"] is None  # nobody has evaluated the network
     page = (tmp_path / "out/summary.html").read_text()
     assert page.count("<img") == 4
     assert "Not for diagnostic use" in page
@@ -376,8 +378,12 @@ def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed
     assert start(ward, output, model).wait(timeout=300) == Exit.SOME_NOT
 
 
-def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int) -> None:
+def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int = 0) -> None:
     expected = damaged_scans(scans, tmp_path / "ward")
+    for number in range(more):
+        name = f"more-{number:04d}.h5"
+        (tmp_path / "ward" / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
+        expected[name] = Reason.RECONSTRUCTED
     assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=300) == Exit.SOME_NOT
     killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills)
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "cut").items()} == expected
@@ -390,8 +396,9 @@ def test_killed_at_random_moments(scans: Path, model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.long
-def test_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=50)
+@pytest.mark.timeout(3600)
+def test_a_thousand_studies_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
+    check_killed(scans, model, tmp_path, kills=50, more=980)
 
 
 def test_sigterm_drains(scans: Path, model: Path, tmp_path: Path) -> None:
@@ -513,6 +520,19 @@ def test_an_output_that_is_not_finite_is_our_failure(work: StudyWork, scans: Pat
     outcome = with_reconstructor(work, Reconstructor(Nothing(), plain.recipe, CPU))(scans, first_of(scans))
     assert outcome.reason is Reason.BAD_OUTPUT
     assert outcome.state is State.FAILED
+
+
+def test_a_study_unlike_those_of_the_evaluation_is_an_outlier(work: StudyWork, scans: Path) -> None:
+    plain = work(scans, first_of(scans)).quality
+    for expected, said in (
+        ([plain["held_out_psnr"] + place for place in range(5)], False),
+        ([99.0] * 5 + [99.1], True),
+    ):
+        work._expected = expected
+        work.folder.status_path("s").unlink()
+        shutil.rmtree(work.folder.path / "studies")
+        (work.folder.path / "studies").mkdir()
+        assert work(scans, first_of(scans)).quality == plain | {"outlier": said}
 
 
 def test_what_is_written_is_read_back(work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:

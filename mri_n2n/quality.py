@@ -1,0 +1,59 @@
+"""How good a reconstruction is where nobody knows the truth: its error on samples that were held out of its input."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Generator, Tensor, nn
+
+from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint, split
+from mri_n2n.kspace.sampling import pair_uniform
+from mri_n2n.task import HorvitzThompson, UndersampledPair
+from mri_n2n.training.seeding import RandomStreams
+from mri_n2n.training.task import Predict
+
+SLICES = 8  # of a volume, evenly spread
+RARE = 0.005  # how often a study like those of the validation is called an outlier
+ENOUGH = 5  # subjects that an outlier is told from
+
+
+@torch.inference_mode()
+def held_out_errors(
+    network: nn.Module, predict: Predict[Any], measurement: Measurement, identities: Sequence[str]
+) -> Float[Tensor, " b"]:
+    """For each image an unbiased estimate of the mean squared error of a reconstruction from about half the samples.
+
+    The measurement is split in two; the network sees the one, and its error on the samples of the other, each weighted
+    by 1/p, is what all frequencies together would show. Thermal noise in the samples counts as error. identities: of
+    the images, which decide how they are split.
+    """
+    uniform = torch.cat([pair_uniform(measurement.grid, 1, _generator(identity)) for identity in identities])
+    first, second = split(measurement, uniform.to(measurement.samples.device))
+    image = density_compensated_adjoint(first)[:, None]
+    pair = UndersampledPair(image, image, first, second)
+    return HorvitzThompson(cap=math.inf)(predict(network, pair), pair, progress=0.0)
+
+
+def decibels(error: float) -> float | None:
+    """A mean squared error as PSNR (white is 1); None where nothing was held out."""
+    return -10 * math.log10(error) if error > 0 else None
+
+
+def outlier(value: float, known: Sequence[float]) -> bool | None:
+    """Whether a study's PSNR is lower than a study like the known ones would be but for once in 200 times.
+
+    By Student's prediction interval; None with fewer than five known.
+    """
+    if len(known) < ENOUGH:
+        return None
+    count = len(known)
+    reach = float(stats.t.ppf(1 - RARE, count - 1)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
+    return value < float(np.mean(known)) - reach
+
+
+def _generator(identity: str) -> Generator:
+    return RandomStreams(0).at(f"held out/{identity}", 0)

@@ -1,0 +1,113 @@
+"""Quality without a reference: two measurements out of one, and the error on what was held out."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mri_n2n.data.volumes import read_volume
+from mri_n2n.kspace.acquisition import Measurement, acquire, split
+from mri_n2n.kspace.fourier import half_plane, to_kspace
+from mri_n2n.kspace.sampling import decay_for_acceleration, draw_mask, exponential_density, pair_uniform
+from mri_n2n.quality import _generator, decibels, held_out_errors, outlier
+from mri_n2n.recipes import Optimisation, Recipe, pairs_task
+from mri_n2n.reconstruction import Reconstructor
+from mri_n2n.scans import scanned_volume, simulated_scan
+from mri_n2n.task import data_consistent, undersampled_pair
+
+CPU = torch.device("cpu")
+SIX_SIGMA = 6.0  # a false alarm once in a billion comparisons
+
+
+def measured(image: torch.Tensor, acceleration: float, seed: int = 0) -> Measurement:
+    """Independent measurements of a batch of images."""
+    grid = (image.shape[-2], image.shape[-1])
+    density = exponential_density(grid, decay_for_acceleration(grid, acceleration))
+    mask = draw_mask(density, len(image), torch.Generator().manual_seed(seed))
+    return acquire(to_kspace(image), mask, density)
+
+
+@pytest.mark.parametrize("grid", [(6, 5), (5, 6)])
+def test_two_measurements_out_of_one_are_independent(grid: tuple[int, int]) -> None:
+    """Over masks: each with density p', both with p'²."""
+    count = 40_000
+    whole = measured(torch.ones(count, *grid), 3.0)
+    first, second = split(whole, pair_uniform(grid, count, torch.Generator().manual_seed(1)))
+    each = half_plane(first.density)
+    torch.testing.assert_close(2 * each - each.square(), half_plane(whole.density), rtol=1e-5, atol=1e-6)
+    for mask, expected in ((first.mask, each), (second.mask, each), (first.mask & second.mask, each.square())):
+        spread = (expected * (1 - expected) / count).sqrt()
+        assert ((mask.float().mean(0) - expected).abs() <= SIX_SIGMA * spread + 1e-6).all()
+    assert ((first.mask | second.mask) == whole.mask).all()
+    assert (first.samples[~first.mask] == 0).all()
+
+
+@given(st.integers(4, 12), st.integers(4, 12))
+@settings(deadline=None, max_examples=20)
+def test_opposite_frequencies_go_together(height: int, width: int) -> None:
+    whole = measured(torch.rand(3, height, width), 2.0)
+    for part in split(whole, pair_uniform((height, width), 3, torch.Generator().manual_seed(1))):
+        rows = -torch.arange(height) % height
+        for column in (0, width // 2) if width % 2 == 0 else (0,):
+            assert (part.mask[:, rows, column] == part.mask[:, :, column]).all()
+
+
+class Grey(torch.nn.Module):
+    """The network that always answers grey."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(image)
+
+
+def test_the_estimate_is_the_error_in_expectation() -> None:
+    """Over 4,000 scans of one image, estimate minus truth is zero within six standard errors of their difference."""
+    count = 4_000
+    image = torch.rand(1, 9, 8, generator=torch.Generator().manual_seed(5)) - 0.5
+    whole = measured(image.expand(count, 9, 8), 3.0)
+    names = [str(number) for number in range(count)]
+    estimates = held_out_errors(Grey(), data_consistent, whole, names)
+    uniform = torch.cat([pair_uniform((9, 8), 1, _generator(name)) for name in names])
+    first, _ = split(whole, uniform)
+    prediction = data_consistent(Grey(), undersampled_pair(first, image.expand(count, 9, 8)))
+    errors = (prediction[:, 0] - image).square().mean((1, 2))
+    difference = estimates - errors
+    assert abs(float(difference.mean())) < SIX_SIGMA * float(difference.std()) / math.sqrt(count)
+    assert float(errors.mean()) > 10 * float(difference.std()) / math.sqrt(count)  # it could have been seen
+
+
+def test_nothing_held_out_says_nothing() -> None:
+    whole = measured(torch.rand(1, 8, 8), 1.0)
+    assert decibels(float(held_out_errors(Grey(), data_consistent, whole, ["a"]).mean())) is None
+    assert decibels(0.001) == pytest.approx(30)
+
+
+def test_outliers_are_rare_among_their_like() -> None:
+    """Of 20,000 draws with nine known ones each, one in 200 is called an outlier (within six standard errors)."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(30, 2, (20_000, 10))
+    share = np.mean([outlier(float(own), list(known)) for own, *known in draws])
+    assert abs(share - 0.005) < SIX_SIGMA * math.sqrt(0.005 / len(draws))
+    assert outlier(10.0, [30.0, 31.0, 29.0, 30.5, 30.2]) is True
+    assert outlier(50.0, [30.0, 31.0, 29.0, 30.5, 30.2]) is False
+    assert outlier(10.0, [30.0, 31.0]) is None
+
+
+def test_a_volume_and_its_scan_are_judged(tiny_recipe: Recipe, heads: Path) -> None:
+    network = tiny_recipe.network.build()
+    volume = read_volume(sorted(heads.iterdir())[0])
+    simulating = Reconstructor(network, tiny_recipe, CPU, simulate=True)
+    value = simulating.held_out_psnr(volume)
+    assert value is not None
+    assert value == simulating.held_out_psnr(volume)
+    scan = simulated_scan(volume, decay_for_acceleration((48, 48), 5.0), torch.Generator().manual_seed(0))
+    from dataclasses import replace
+
+    scanned = replace(scanned_volume(scan), white=255.0)
+    other = Reconstructor(network, tiny_recipe, CPU).held_out_psnr(scanned)
+    assert other == pytest.approx(value, abs=3)  # other masks, and the same mask for every slice
+    pairs = Reconstructor(network, Recipe(pairs_task(), Optimisation(steps=1)), CPU)
+    assert pairs.held_out_psnr(volume) is None
