@@ -1,5 +1,6 @@
 """Errors that a person can act on."""
 
+import errno
 import struct
 import zlib
 from enum import StrEnum
@@ -27,6 +28,8 @@ class Problem(StrEnum):
     IMPLAUSIBLE = "implausible"  # it says of itself what cannot be
     UNSUPPORTED = "unsupported"  # good, but nothing that is worked on here
     INCOMPATIBLE = "incompatible"  # good, but not for this run
+    OUT_OF_MEMORY = "out of memory"
+    IO = "input/output error"  # of the disk or network that it is read from
 
 
 class BadVolume(UsageError):
@@ -55,6 +58,17 @@ UNREADABLE = (
     zlib.error,
 )
 """What parsers raise on bytes that are not what they expect (found by feeding them rubbish)."""
+
+
+BROKEN = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENOTCONN)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What it means that a parser raised this: mostly that the bytes are not what they should be."""
+    if isinstance(error, MemoryError):
+        return Problem.OUT_OF_MEMORY
+    broken = isinstance(error, OSError) and error.errno in BROKEN
+    return Problem.IO if broken else Problem.UNREADABLE
 
 
 def one_line(error: BaseException) -> str:

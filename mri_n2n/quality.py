@@ -17,7 +17,7 @@ from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Predict
 
 SLICES = 8  # of a volume, evenly spread
-RARE = 0.005  # how often a study like those of the validation is called an outlier
+RARE = 0.005  # how often a value is called an outlier that was drawn like the known ones
 ENOUGH = 5  # subjects that an outlier is told from
 
 
@@ -44,9 +44,9 @@ def decibels(error: float) -> float | None:
 
 
 def outlier(value: float, known: Sequence[float]) -> bool | None:
-    """Whether a study's PSNR is lower than a study like the known ones would be but for once in 200 times.
+    """Whether a study's PSNR is below the lower 99.5 % prediction limit (Student's) of the known ones.
 
-    By Student's prediction interval; None with fewer than five known.
+    None with fewer than five known.
     """
     if len(known) < ENOUGH:
         return None

@@ -49,7 +49,8 @@ def report_scores(
         **run.provenance(),
     }
     write_scores(folder, scores, about)
-    write_json(folder / QUALITY, {"held_out_psnr": held_out_by_subject(data, run.recipe, network, device)})
+    held_out = held_out_by_subject(data, run.recipe, network, device)
+    write_json(folder / QUALITY, {"weights_sha256": about["weights_sha256"], "held_out_psnr": held_out})
     draw_scores(folder / "scores.png", scores, label_for(run.recipe))
     draw_slices(folder / "examples.png", data, run.recipe, methods, device)
     return scores

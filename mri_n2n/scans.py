@@ -101,6 +101,9 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
         density = exponential_density((height, width), scan.decay)
     except UsageError as error:
         raise BadVolume(f"states a density that is impossible: {error}", Problem.IMPLAUSIBLE) from None
+    spread = math.sqrt(2 * float((density * (1 - density)).sum()))  # twice, since k and -k go together
+    if abs(float(mask.sum()) - float(density.sum())) > 6 * spread + 1:
+        raise BadVolume("was not sampled with the density that it states.", Problem.DAMAGED)
     samples = _moved(half_plane(kspace), (height, width), 1)
     empty = np.broadcast_to(np.float32(0), scan.size)
     volume = Volume(empty, scan.affine, None, FLOAT_RANGE, scan.sha256)

@@ -134,6 +134,9 @@ def batch_command(
 
     Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal.
     """
+    from contextlib import suppress
+    from traceback import format_exc
+
     from mri_n2n.run_directory import find_run
     from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Exit, Limits, run_batch
@@ -151,10 +154,11 @@ def batch_command(
         ended = run_batch(source, setup, Limits(time_limit, grace, watch))
     except UsageError:
         raise
+    except KeyboardInterrupt:  # before there was anything to drain
+        raise typer.Exit(Exit.DRAINED) from None
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
-        from traceback import format_exc
-
-        folder.remember("errors", text=format_exc())
+        with suppress(UsageError):  # there may be no place for it yet
+            folder.remember("errors", text=format_exc())
         typer.echo(f"error: a bug. What happened is in {output / 'private' / 'errors.jsonl'}.", err=True)
         raise typer.Exit(Exit.BUG) from None
     typer.echo(table(folder.outcomes()))

@@ -81,6 +81,7 @@ def edited(**changes: Any) -> Scan:
         (edited(samples=np.ones((2, 4, 8, 8), np.complex64)), "2 coils"),
         (edited(decay=None), "states no sampling density"),
         (edited(decay=9.0), "impossible"),
+        (edited(decay=0.5), "not sampled with the density"),
         (edited(mask=np.roll(np.eye(8, dtype=bool), 1, 0)), "centre of k-space"),
         (edited(mask=np.arange(64).reshape(8, 8) < 9), "opposites"),
         (edited(samples=simulated_scan(some_volume((8, 8, 4)), 0.0, generator()).samples * np.complex64(1j)), "phases"),

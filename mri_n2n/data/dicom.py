@@ -23,14 +23,16 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import format_number_as_ds
 
-from mri_n2n.data.volumes import Volume
+from mri_n2n.data.volumes import MOST_VOXELS, Volume
 from mri_n2n.durable import writing
-from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
 SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
 MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID", "SOPClassUID")
+READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless)
+PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
+ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
 ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 NOT_KEPT = (  # of one slice, or of the pixels as they were
     "SmallestImagePixelValue",
@@ -42,6 +44,11 @@ NOT_KEPT = (  # of one slice, or of the pixels as they were
     "InstanceCreationTime",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "RealWorldValueMappingSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
 )
 REQUIRED = {  # of a classic MR image by the standard, with what says that it is not known
     "Laterality": "",
@@ -108,12 +115,14 @@ def _identity(path: Path) -> tuple[str, str]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file says that it is DICOM, in its bytes 128 to 131."""
+    """Whether the file says that it is DICOM, in its bytes 128 to 131; or may not be read at all."""
     try:
         if not path.is_file():  # a pipe would keep us waiting
             return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
+    except PermissionError:
+        return True  # as far as anybody can tell
     except OSError:
         return False
 
@@ -133,17 +142,22 @@ def read_series(files: Sequence[Path]) -> Series:
     try:
         return _read_series(files)
     except _FOREIGN as error:
-        raise BadVolume(f"cannot be read as DICOM ({one_line(error)}). It may be truncated.") from None
+        message = f"cannot be read as DICOM ({one_line(error)}). It may be truncated."
+        raise BadVolume(message, problem_of(error)) from None
 
 
 def _read_series(files: Sequence[Path]) -> Series:
     digest = files_sha256(files)
     slices = []
     first = _opened(files[0])
+    instances = set()
     for path in files:
         dataset = _opened(path)
-        _check(dataset, first)
+        _check(dataset, first, len(files))
+        instances.add(dataset.SOPInstanceUID)
         slices.append((_place(dataset), path, dataset, _values(dataset)))
+    if len(instances) < len(files):
+        raise BadVolume("has two slices under one name (SOPInstanceUID).", Problem.DUPLICATE)
     slices.sort(key=lambda one: one[0])
     datasets = [dataset for _, _, dataset, _ in slices]
     array = np.stack([values.T for _, _, _, values in slices], axis=-1)
@@ -170,11 +184,12 @@ def write_series(
 ) -> list[Path]:
     """Write `array` as a series derived from `series`, a file per slice, in its stored units; return the files.
 
-    UIDs depend on the source's and on `provenance` alone, so that sending it twice makes no duplicate. Study, patient,
-    frame of reference and positions stay; private tags are dropped. description: in SeriesDescription, and what
-    DerivationDescription says. provenance: what made it.
+    UIDs depend on the source's, its content and `provenance` alone, so that sending it twice makes no duplicate. Study,
+    patient, frame of reference and positions stay; private tags are dropped. description: in SeriesDescription, and
+    what DerivationDescription says. provenance: what made it.
     """
     made = "/".join(f"{name}={value}" for name, value in sorted(provenance.items()))
+    identity = f"{series.volume.sha256}/{made}"  # a series that has grown since makes other images
     sources = [_opened(path) for path in series.files]
     slope, intercept = _scale(sources)
     low, high = _stored_limits(sources[0])
@@ -182,10 +197,10 @@ def write_series(
     black, white = float(array.min()), float(np.quantile(array, 0.998))
     written = []
     for number, source in enumerate(sources):
-        derived = _derived(source, made, description)
+        derived = _derived(source, made, identity, description)
         if "RescaleSlope" in source:
             derived.RescaleSlope, derived.RescaleIntercept = f"{slope:.10g}", f"{intercept:.10g}"
-        derived.WindowCenter, derived.WindowWidth = f"{(black + white) / 2:.6g}", f"{max(white - black, 1):.6g}"
+        derived.WindowCenter, derived.WindowWidth = f"{(black + white) / 2:.6g}", f"{(white - black) or 1:.6g}"
         derived.InstanceNumber = number + 1
         signed = "i" if source.PixelRepresentation else "u"
         pixels = stored[:, :, number].T.astype(f"<{signed}{source.BitsAllocated // 8}").tobytes()
@@ -198,8 +213,8 @@ def write_series(
     return written
 
 
-def _check(dataset: Dataset, first: Dataset) -> None:
-    if "SOPClassUID" not in dataset or "SeriesInstanceUID" not in dataset:
+def _check(dataset: Dataset, first: Dataset, count: int) -> None:
+    if not all(dataset.get(name) for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
         raise BadVolume("does not say what it is. It may be truncated.")
     if dataset.get("Modality") != "MR" or dataset.get("SOPClassUID") != uid.MRImageStorage:
         raise BadVolume("is no classic MR series, one slice per file.", Problem.UNSUPPORTED)
@@ -207,6 +222,10 @@ def _check(dataset: Dataset, first: Dataset) -> None:
         raise BadVolume("is not grey (MONOCHROME2).", Problem.UNSUPPORTED)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise BadVolume("has several frames in a file.", Problem.UNSUPPORTED)
+    if dataset.file_meta.get("TransferSyntaxUID") not in READABLE:
+        raise BadVolume("is compressed in a way that is not read.", Problem.UNSUPPORTED)
+    if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) * count > MOST_VOXELS:
+        raise BadVolume("states more voxels than is plausible.", Problem.IMPLAUSIBLE)
     for name in ALIKE:
         one, other = dataset.get(name), first.get(name)
         if name == "ImageOrientationPatient" and one is not None and other is not None:
@@ -290,7 +309,7 @@ def _affine(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
     return LPS @ affine
 
 
-def _derived(source: Dataset, made: str, description: str) -> Dataset:
+def _derived(source: Dataset, made: str, identity: str, description: str) -> Dataset:
     """A copy of a slice's header as that of a derived image."""
     source.remove_private_tags()
     source.walk(_mend)  # which also decodes every element: the bytes may be in another order than ours
@@ -319,8 +338,8 @@ def _derived(source: Dataset, made: str, description: str) -> Dataset:
     said = str(derived.get("SeriesDescription", ""))
     derived.SeriesDescription = f"{said[:28]} n2n, not for diagnostic use".strip()[:64]
     derived.SeriesNumber = int(derived.get("SeriesNumber") or 0) + 1000
-    derived.SeriesInstanceUID = _uid(source.SeriesInstanceUID, made)
-    derived.SOPInstanceUID = _uid(source.SOPInstanceUID, made)
+    derived.SeriesInstanceUID = _uid(source.SeriesInstanceUID, identity)
+    derived.SOPInstanceUID = _uid(source.SOPInstanceUID, identity)
     meta = derived.file_meta
     meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = derived.SOPInstanceUID, uid.ExplicitVRLittleEndian
     meta.ImplementationClassUID, meta.ImplementationVersionName = uid.PYDICOM_IMPLEMENTATION_UID, "mri-n2n"

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from mri_n2n.data.mrd_header import ORIGIN, Header, composed, parsed
 from mri_n2n.data.scan import Scan
 from mri_n2n.durable import replacing
-from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
 with warnings.catch_warnings():  # to import it changes which warnings are shown
     import ismrmrd
     from ismrmrd.hdf5 import acquisition_dtype
 
 SUFFIXES = (".h5", ".mrd")
-MOST_VALUES = 2**31  # complex values of one scan, 16 GiB
+MOST_VALUES = 2**29  # complex values of one scan, 4 GiB
 LONGEST_HEADER = 1 << 20
 LINES_AT_ONCE = 2048
 HUGE = 1e30  # sums of such samples still fit into float32
@@ -244,4 +244,5 @@ def _table(scan: Scan) -> NDArray[Any]:
 def _refused(path: Path, error: BaseException) -> BadVolume:
     if isinstance(error, BadVolume):
         return error.of(path)
-    return BadVolume(f"{path} cannot be read as raw data ({one_line(error)}). It may be truncated or of another kind.")
+    message = f"{path} cannot be read as raw data ({one_line(error)}). It may be truncated or of another kind."
+    return BadVolume(message, problem_of(error))

@@ -16,7 +16,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mri_n2n.durable import replacing
-from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line, problem_of
 
 TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 after scaling
 FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
@@ -202,5 +202,6 @@ def _stored_range(image: Any) -> tuple[float, float]:
 
 def _unreadable(path: Path, error: BaseException) -> BadVolume:
     return BadVolume(
-        f"{path} cannot be read as a volume ({one_line(error)}). It may be truncated or of another format."
+        f"{path} cannot be read as a volume ({one_line(error)}). It may be truncated or of another format.",
+        problem_of(error),
     )

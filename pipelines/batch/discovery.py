@@ -35,7 +35,7 @@ def studies(source: Path) -> list[Study]:
     for uid, paths in dicom.find_series(source / relative for relative in others).items():
         relatives = [path.relative_to(source).as_posix() for path in paths]
         if uid:
-            found.append(Study(study_name(uid), tuple(relatives), series=True))
+            found.append(Study(study_name(f"series {uid}"), tuple(relatives), series=True))
         else:  # nobody knows what these belong to
             found += [Study(study_name(relative), (relative,), series=True) for relative in relatives]
     return found

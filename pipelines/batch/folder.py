@@ -52,6 +52,7 @@ class BatchFolder:
             for name in ("status", "studies"):
                 (self.path / name).mkdir(exist_ok=True)
             (self.path / "private").mkdir(mode=0o700, exist_ok=True)
+            (self.path / "private").chmod(0o700)
 
     def clear(self) -> None:
         """Remove what was half-written. Only for the one who is alone at work here."""
@@ -81,6 +82,11 @@ class BatchFolder:
         """What a published study says of itself: a batch may be killed before it says so, too."""
         return _read(self.published(study, key) / STATUS_FILE)
 
+    def editions(self, study: str) -> dict[str, Outcome]:
+        """What the published editions of a study say of themselves, by their folders' names."""
+        found = {path.parent.name: _read(path) for path in (self.path / "studies" / study).glob(f"*/{STATUS_FILE}")}
+        return {name: outcome for name, outcome in found.items() if outcome}
+
     def outcomes(self) -> list[Outcome]:
         """What became of all studies, by their names."""
         found = [_read(path) for path in sorted((self.path / "status").glob("*.json"))]
@@ -101,9 +107,10 @@ class BatchFolder:
                 _sync(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # and was changed since
-                shutil.rmtree(place)
+                place.replace(self.staging / "replaced")
             staged.replace(place)
-            _sync(place.parent)
+            for path in (place.parent, place.parent.parent):
+                _sync(path)
         self.settle(outcome)
 
     def settle(self, outcome: Outcome) -> None:

@@ -34,7 +34,8 @@ class Reason(StrEnum):
     GONE = "gone"  # between being found and being read
     CHANGED = "changed while it was read"
     TIME_LIMIT = "time limit"
-    OUT_OF_MEMORY = "out of memory"
+    OUT_OF_MEMORY = Problem.OUT_OF_MEMORY.value
+    IO = Problem.IO.value
     CRASHED = "crashed"  # the process that read it ended
     BAD_OUTPUT = "bad output"  # not finite, or not what was written when read back
     INTERNAL = "internal error"

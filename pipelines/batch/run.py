@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,20 +42,20 @@ class _Stop:
     """Whether the batch is asked to stop, and whether the study at hand has used up its grace."""
 
     def __init__(self, grace: float) -> None:
-        self.asked = threading.Event()
+        self.asked = False
         self._grace, self._since = grace, 0.0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """As a handler of signals."""
         del number, frame
-        if not self.asked.is_set():
+        if not self.asked:
             self._since = time.monotonic()
-            self.asked.set()
+            self.asked = True  # no Event: its lock may be held by what the signal interrupts
             os.write(2, b"stopping: the study at hand may still end.\n")
 
     def overdue(self) -> bool:
         """Whether the study at hand is to be abandoned."""
-        return self.asked.is_set() and time.monotonic() - self._since >= self._grace
+        return self.asked and time.monotonic() - self._since >= self._grace
 
 
 class _Heartbeat:
@@ -105,17 +104,19 @@ def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
         if not work and limits.watch is None:
             raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
         folder = BatchFolder(output)
-        folder.open()
-        with alone(output):
-            folder.clear()
-            try:
-                return _looks(source, work, folder, setup, limits, stop)
-            except (DiskFull, UsageError) as error:
-                if isinstance(error, UsageError) and not disk_full(error):
-                    raise
-                folder.clear()  # which makes some room
-                say(f"error: {error}")
-                return Exit.DISK_FULL
+        try:
+            folder.open()
+            with alone(output):
+                folder.clear()
+                try:
+                    return _looks(source, work, folder, setup, limits, stop)
+                finally:
+                    folder.clear()
+        except (DiskFull, UsageError) as error:
+            if isinstance(error, UsageError) and not disk_full(error):
+                raise
+            say(f"error: {error}")
+            return Exit.DISK_FULL
 
 
 def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop) -> Exit:
@@ -143,7 +144,6 @@ def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, l
             work = studies(source)
     if limits.watch is not None:
         ended = Exit.DRAINED
-    folder.clear()
     write_summary(folder)
     folder.log("ended", exit=int(ended))
     return ended
@@ -153,7 +153,7 @@ def _worked_through(source: Path, work: list[Study], folder: BatchFolder, worker
     ended = Exit.ALL_DONE
     summarised = time.monotonic()
     for study in bar(work, description="studies", unit="study"):
-        if stop.asked.is_set():
+        if stop.asked:
             return Exit.DRAINED
         try:
             outcome = _ended(source, study, folder, worker)
@@ -173,9 +173,10 @@ def _waited(seconds: float, stop: _Stop, heartbeat: _Heartbeat) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         heartbeat.beat()
-        if stop.asked.wait(min(1.0, seconds)):
+        time.sleep(min(0.2, seconds))
+        if stop.asked:
             return False
-    return not stop.asked.is_set()
+    return True
 
 
 def _seen(source: Path, study: Study) -> _Seen:
@@ -184,7 +185,7 @@ def _seen(source: Path, study: Study) -> _Seen:
     for relative in study.files:
         try:
             about = (source / relative).stat()
-            found.append((relative, about.st_size, about.st_mtime_ns))
+            found.append((relative, about.st_size, about.st_ctime_ns))
         except OSError:
             found.append((relative, -1, -1))
     return tuple(found)

@@ -30,7 +30,7 @@ from pipelines.batch.outcome import Outcome, Reason, State
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
 AGAIN = frozenset({Reason.NO_PERMISSION, Reason.GONE, Reason.CHANGED, Reason.TIME_LIMIT, Reason.OUT_OF_MEMORY})
-AGAIN |= {Reason.CRASHED, Reason.INTERNAL}  # the same bytes may end otherwise another time
+AGAIN |= {Reason.CRASHED, Reason.INTERNAL, Reason.IO}  # the same bytes may end otherwise another time
 
 
 class DiskFull(Exception):
@@ -54,7 +54,13 @@ class Setup:
     def expected(self) -> list[float]:
         """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
         path = self.run / "evaluation" / QUALITY
-        return list(read_json(path, "quality")["held_out_psnr"].values()) if path.exists() else []
+        if not path.exists():
+            return []
+        known = read_json(path, "quality")
+        return list(known["held_out_psnr"].values()) if known["weights_sha256"] == self._weights() else []
+
+    def _weights(self) -> str:
+        return str(open_run(self.run).provenance()["weights_sha256"])
 
     def reconstructor(self) -> Reconstructor:
         """The network, ready."""
@@ -62,6 +68,21 @@ class Setup:
         return Reconstructor(
             run.network(), run.recipe, chosen_device(self.device), simulate=self.simulate, white=self.white
         )
+
+
+Given = Volume | ScannedVolume | Series
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the network made of a study. quality, seconds and clipped: see `Outcome`."""
+
+    array: NDArray[np.float32]
+    label: str
+    notes: list[str]
+    quality: dict[str, Any]
+    seconds: dict[str, float]
+    clipped: int
 
 
 class StudyWork:
@@ -83,73 +104,80 @@ class StudyWork:
             if disk_full(error):
                 raise DiskFull(str(error)) from error
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or out_of_memory(error)):
+                raise
+            outcome = self._refused(Outcome(study.name, Reason.OUT_OF_MEMORY), error)
+            self.folder.settle(outcome)
         return outcome
 
     def _worked(self, paths: list[Path], study: Study, carefully: bool) -> Outcome:
         began = time.monotonic()
+        digest = self._digest(paths, study)
+        if isinstance(digest, Outcome):
+            return digest
+        key = study_key(digest, self._configuration)
+        for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
+            if known and known.key == key and known.reason not in AGAIN and self._stands(known):
+                return known
+        nothing = Outcome(study.name, Reason.INTERNAL, key)
+        reconstructor = replace(self._reconstructor, batch_size=1) if carefully else self._reconstructor
+        try:
+            read = self._read(paths, study)
+            reading = time.monotonic()
+            made = self._made(reconstructor, read)
+        except BadVolume as error:
+            return self._refused(replace(nothing, reason=Reason(error.problem.value)), error)
+        except UsageError as error:  # the output is not finite
+            return self._refused(replace(nothing, reason=Reason.BAD_OUTPUT), error)
+        writing_begins = time.monotonic()
+        staged = self._staged(study, made, read)
+        if staged is None:
+            return replace(nothing, reason=Reason.BAD_OUTPUT)
+        if self._digest(paths, study) != digest:  # now that nothing is read any more
+            return replace(nothing, reason=Reason.CHANGED)
+        outcome = replace(
+            nothing,
+            reason=Reason.RECONSTRUCTED,
+            seconds={"read": reading - began, **made.seconds, "write": time.monotonic() - writing_begins},
+            clipped=made.clipped,
+            quality=made.quality,
+            files={file.relative_to(staged).as_posix(): _sha256(file) for file in sorted(staged.rglob("*.*"))},
+            about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._configuration},
+        )
+        self.folder.publish(staged, outcome)
+        return outcome
+
+    def _digest(self, paths: list[Path], study: Study) -> str | Outcome:
+        """The hash of the input's bytes, or why there is none."""
         try:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            digest = dicom.files_sha256(paths) if study.series else _sha256(paths[0])
+            return dicom.files_sha256(paths) if study.series else _sha256(paths[0])
         except PermissionError:
             return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:
             return Outcome(study.name, Reason.GONE)
         except OSError as error:
             return self._refused(Outcome(study.name, Reason.UNREADABLE), error)
-        key = study_key(digest, self._configuration)
-        for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
-            if known and known.key == key and known.reason not in AGAIN and self._stands(known):
-                return known
-        nothing = Outcome(study.name, Reason.INTERNAL, key)
-        try:
-            read = self._read(paths, study)
-            seen = read.volume if isinstance(read, Series) else read
-            volume = seen.volume if isinstance(seen, ScannedVolume) else seen
-            if volume.sha256 != digest:
-                return replace(nothing, reason=Reason.CHANGED)
-            reading = time.monotonic()
-            reconstructor = replace(self._reconstructor, batch_size=1) if carefully else self._reconstructor
-            try:
-                array, _ = reconstructor(seen)
-            except UsageError as error:
-                return self._refused(replace(nothing, reason=Reason.BAD_OUTPUT), error)
-        except BadVolume as error:
-            return self._refused(replace(nothing, reason=Reason(error.problem.value)), error)
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or out_of_memory(error):
-                return self._refused(replace(nothing, reason=Reason.OUT_OF_MEMORY), error)
-            raise
-        computing = time.monotonic()
-        held_out = reconstructor.held_out_psnr(seen)
-        quality = {"held_out_psnr": held_out, "outlier": held_out and outlier(held_out, self._expected)}
-        judging = time.monotonic()
-        label = reconstructor.label(seen)
-        notes = list(seen.notes) if isinstance(seen, ScannedVolume) else []
-        staged = self._staged(study, array, volume, read if isinstance(read, Series) else None, label)
-        if staged is None:
-            return replace(nothing, reason=Reason.BAD_OUTPUT)
-        low, high = volume.stored_range
-        outcome = Outcome(
-            study.name,
-            Reason.RECONSTRUCTED,
-            key,
-            {
-                "read": reading - began,
-                "network": computing - reading,
-                "quality": judging - computing,
-                "write": time.monotonic() - judging,
-            },
-            int(((array < low) | (array > high)).sum()),
-            quality,
-            {file.relative_to(staged).as_posix(): _sha256(file) for file in sorted(staged.rglob("*.*"))},
-            {"label": label, "notes": notes, "source_sha256": digest, **self._configuration},
-        )
-        self.folder.publish(staged, outcome)
-        return outcome
 
-    def _read(self, paths: list[Path], study: Study) -> Volume | ScannedVolume | Series:
+    def _made(self, reconstructor: Reconstructor, read: Given) -> Made:
+        began = time.monotonic()
+        seen = read.volume if isinstance(read, Series) else read
+        array, _ = reconstructor(seen)
+        reconstructed = time.monotonic()
+        held_out = reconstructor.held_out_psnr(seen)
+        return Made(
+            array,
+            reconstructor.label(seen),
+            list(seen.notes) if isinstance(seen, ScannedVolume) else [],
+            {"held_out_psnr": held_out, "outlier": None if held_out is None else outlier(held_out, self._expected)},
+            {"network": reconstructed - began, "quality": time.monotonic() - reconstructed},
+            int((np.clip(array, *_volume(read).stored_range) != array).sum()),
+        )
+
+    def _read(self, paths: list[Path], study: Study) -> Given:
         reconstructor = self._reconstructor
         if study.series:
             if not reconstructor.takes_images:
@@ -161,26 +189,28 @@ class StudyWork:
             raise BadVolume("is of a kind that this run does not reconstruct.", Problem.INCOMPATIBLE)
         return reconstructor.read(paths[0])
 
-    def _staged(
-        self, study: Study, array: NDArray[np.float32], volume: Volume, series: Series | None, label: str
-    ) -> Path | None:
+    def _staged(self, study: Study, made: Made, read: Given) -> Path | None:
         """Write a study where it is not published yet; None if what is read back is not what was written."""
+        volume = _volume(read)
         staged = self.folder.staging / study.name
         with writing(staged):
             staged.mkdir(parents=True, exist_ok=True)
-            write_volume(staged / RECONSTRUCTION, array, volume, label)
-            _draw_thumbnail(staged / THUMBNAIL, array, volume.affine)
+            write_volume(staged / RECONSTRUCTION, made.array, volume, made.label)
+            _draw_thumbnail(staged / THUMBNAIL, made.array, volume.affine)
         again: Any = nibabel.load(staged / RECONSTRUCTION)
-        clipped = np.clip(array, *volume.stored_range)
+        clipped = np.clip(made.array, *volume.stored_range)
         if not _alike(np.asarray(again.dataobj), again.affine, clipped, volume.affine, 0.0):
             return None
-        if series is None:
+        if not isinstance(read, Series):
             return staged
         with writing(staged):
             (staged / DERIVED).mkdir(exist_ok=True)
-            files = dicom.write_series(staged / DERIVED, array, series, label, self._configuration)
-        written = dicom.read_series(files).volume
-        return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * series.slope) else None
+            files = dicom.write_series(staged / DERIVED, made.array, read, made.label, self._configuration)
+        try:
+            written = dicom.read_series(files).volume
+        except BadVolume:
+            return None
+        return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * read.slope) else None
 
     def _stands(self, known: Outcome) -> bool:
         """Whether what was published is still there, byte for byte."""
@@ -195,6 +225,10 @@ class StudyWork:
     def _refused(self, outcome: Outcome, error: BaseException) -> Outcome:
         self.folder.remember("errors", study=outcome.study, reason=outcome.reason, text=_text(error))
         return outcome
+
+
+def _volume(read: Given) -> Volume:
+    return read if isinstance(read, Volume) else read.volume
 
 
 def _alike(

@@ -41,7 +41,7 @@ def write_summary(folder: BatchFolder) -> None:
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
 <p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
 <p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
-lower than a study like those of the validation would be but for once in 200 times.</p>
+below the lower 99.5 % prediction limit of the validation's subjects.</p>
 <table><tr><th>study</th><th>state</th><th>slices</th><th>held-out PSNR</th><th>seconds</th><th>clipped voxels</th></tr>
 {rows}
 </table></body></html>

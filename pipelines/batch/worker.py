@@ -8,13 +8,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
-from pipelines.batch.outcome import Outcome, Reason, State
+from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.study import DiskFull, Setup, StudyWork
 
 LOOK = 0.1  # seconds between looks at what else there is to heed
@@ -69,10 +70,8 @@ class Worker:
 
     def _attempt(self, source: Path, study: Study, *, carefully: bool) -> Outcome:
         folder = BatchFolder(self._setup.output)
-        before = folder.outcome(study.name)
-        connection = self._ready()
-        connection.send((source, study, carefully))
-        answer = self._answer(connection, self._time_limit)
+        before = folder.editions(study.name)
+        answer = self._answer(self._sent((source, study, carefully)), self._time_limit)
         if isinstance(answer, Outcome):
             return answer
         if isinstance(answer, DiskFull):
@@ -80,16 +79,27 @@ class Worker:
         if isinstance(answer, Bug):
             folder.remember("errors", study=study.name, reason=Reason.INTERNAL, text=str(answer))
         self.end()
-        published = folder.outcome(study.name)
-        if published and published != before and published.state is State.DONE:
-            return published  # it had just said so
         folder.clear()
+        for edition, outcome in folder.editions(study.name).items():
+            if before.get(edition) != outcome:  # it was published, and had only not said so yet
+                folder.settle(outcome)
+                return outcome
         if answer is Abandoned:
             raise Abandoned
-        reason = Reason.INTERNAL if isinstance(answer, Bug) else answer
-        outcome = Outcome(study.name, reason, published.key if published else "")
+        outcome = Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)
         folder.settle(outcome)
         return outcome
+
+    def _sent(self, work: tuple[Path, Study, bool]) -> Connection:
+        """The connection, after the work was sent; to a new process if the old one has ended meanwhile."""
+        try:
+            connection = self._ready()
+            connection.send(work)
+        except OSError:
+            self.end()
+            connection = self._ready()
+            connection.send(work)
+        return connection
 
     def _ready(self) -> Connection:
         if self._connection is not None:
@@ -128,6 +138,8 @@ def _serve(setup: Setup, connection: Connection, parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):  # where memory is short this process is to end, and not the one that watches
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if os.getppid() != parent:
         return
     said = os.open(setup.output / "private" / "worker.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -367,15 +367,26 @@ def start(*arguments: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command(*arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed: int = 0) -> None:
-    """Kill it at random moments, then let it end."""
+def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed: int = 0) -> int:
+    """Kill it at random moments while studies are worked on, then let it end; how often something was half-written."""
     rng = random.Random(seed)
+    half_written = 0
     for _ in range(kills):
+        done = settled(output)
         process = start(ward, output, model)
-        time.sleep(rng.uniform(0.5, 9))
+        while process.poll() is None and settled(output) == done:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.wait()
-    assert start(ward, output, model).wait(timeout=300) == Exit.SOME_NOT
+        time.sleep(0.2)  # for the worker to end, too
+        half_written += len(left_over(output)) > 0
+    assert start(ward, output, model).wait(timeout=600) == Exit.SOME_NOT
+    return half_written
+
+
+def settled(output: Path) -> int:
+    return len(list((output / "status").glob("*.json"))) if (output / "status").exists() else 0
 
 
 def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int = 0) -> None:
@@ -384,15 +395,15 @@ def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int
         name = f"more-{number:04d}.h5"
         (tmp_path / "ward" / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
         expected[name] = Reason.RECONSTRUCTED
-    assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=300) == Exit.SOME_NOT
-    killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills)
+    assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=600) == Exit.SOME_NOT
+    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills) > 0
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "cut").items()} == expected
     assert published(tmp_path / "cut") == published(tmp_path / "whole")
     assert left_over(tmp_path / "cut") == []
 
 
 def test_killed_at_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=4)
+    check_killed(scans, model, tmp_path, kills=4, more=60)
 
 
 @pytest.mark.long
@@ -401,12 +412,13 @@ def test_a_thousand_studies_killed_at_fifty_random_moments(scans: Path, model: P
     check_killed(scans, model, tmp_path, kills=50, more=980)
 
 
-def test_sigterm_drains(scans: Path, model: Path, tmp_path: Path) -> None:
-    """With some grace, the study at hand ends; the next run does the others."""
+@pytest.mark.parametrize("grace", [30, 0])
+def test_sigterm_drains(scans: Path, model: Path, tmp_path: Path, grace: int) -> None:
+    """With some grace the study at hand ends, without it is abandoned; nothing is half-written in either case."""
     (tmp_path / "ward").mkdir()
     for number in range(200):
         (tmp_path / "ward" / f"{number:03d}.h5").symlink_to(sorted(scans.glob("*.h5"))[number % 4])
-    process = start(tmp_path / "ward", tmp_path / "out", model)
+    process = start(tmp_path / "ward", tmp_path / "out", model, "--grace", grace)
     status = tmp_path / "out/status"
     for _ in range(600):
         if status.is_dir() and len(list(status.glob("*.json"))) > 1:
@@ -414,23 +426,24 @@ def test_sigterm_drains(scans: Path, model: Path, tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == Exit.DRAINED
-    settled = len(list(status.glob("*.json")))
-    assert 1 < settled < 200
+    assert 1 < settled(tmp_path / "out") < 200
     assert left_over(tmp_path / "out") == []
     assert (tmp_path / "out/summary.html").exists()
     assert json.loads((tmp_path / "out/log.jsonl").read_text().splitlines()[-1])["exit"] == Exit.DRAINED
 
 
 def test_a_study_has_its_time(cli: Callable[..., Any], scans: Path, model: Path, tmp_path: Path) -> None:
-    answer = cli("batch", scans, tmp_path / "out", "--model", model, "--device", "cpu", "--time-limit", "1e-9")
-    assert answer.code == Exit.SOME_NOT
-    assert {outcome.reason for outcome in by_source(tmp_path / "out").values()} <= {
-        Reason.TIME_LIMIT,
-        Reason.RECONSTRUCTED,  # it had just been published
-    }
+    (tmp_path / "ward").mkdir()
+    _copy(scans, 0, tmp_path / "ward" / "a.h5")
+    asked = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
+    answer = cli(*asked, "--time-limit", "1e-9")
+    (outcome,) = BatchFolder(tmp_path / "out").outcomes()
+    assert (answer.code, outcome.reason) in (
+        (Exit.SOME_NOT, Reason.TIME_LIMIT),
+        (Exit.ALL_DONE, Reason.RECONSTRUCTED),  # it had just been published
+    )
     assert left_over(tmp_path / "out") == []
-    again = cli("batch", scans, tmp_path / "out", "--model", model, "--device", "cpu")
-    assert again.code == Exit.ALL_DONE  # another time it may be quicker
+    assert cli(*asked).code == Exit.ALL_DONE  # another time it may be quicker
 
 
 def test_a_full_disk(scans: Path, model: Path, tmp_path: Path) -> None:
@@ -546,9 +559,21 @@ def test_what_is_written_is_read_back(work: StudyWork, scans: Path, monkeypatch:
     assert published(work.folder.path) == {}
 
 
-def test_a_file_that_changes_under_our_hands(work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.batch.study._sha256", lambda path: "0" * 64)
-    assert work(scans, first_of(scans)).reason is Reason.CHANGED
+def test_a_file_that_changes_under_our_hands(work: StudyWork, scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "ward").mkdir()
+    path = tmp_path / "ward" / first_of(scans).files[0]
+    shutil.copy(scans / path.name, path)
+    read = work._read
+
+    def overtaken(paths: list[Path], study: Study) -> Any:
+        content = read(paths, study)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return content
+
+    work._read = overtaken
+    assert work(tmp_path / "ward", first_of(scans)).reason is Reason.CHANGED
+    assert published(work.folder.path) == {}
 
 
 def test_done_means_that_the_bytes_are_there(work: StudyWork, scans: Path) -> None:
@@ -584,6 +609,16 @@ def test_a_process_that_dies_is_tried_once_more(
     assert outcome.reason is Reason.CRASHED
     assert asked == [False, True]  # carefully, the second time
     assert BatchFolder(tmp_path / "out").outcome("s") == outcome
+
+
+def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans: Path, tmp_path: Path) -> None:
+    BatchFolder(tmp_path / "out").open()
+    one, two = (Study(name, (path.name,)) for name, path in zip("st", sorted(scans.glob("*.h5")), strict=False))
+    with Worker(setup(model, tmp_path / "out"), 60.0, lambda: False) as worker:
+        assert worker.work(scans, one).reason is Reason.RECONSTRUCTED
+        worker._process.kill()
+        worker._process.join()
+        assert worker.work(scans, two).reason is Reason.RECONSTRUCTED
 
 
 # Mistakes
