@@ -55,7 +55,7 @@ def measure(many: int, studies: int) -> dict[str, Any]:
         return {
             "environment": environment.description(environment.chosen_device("cpu")),
             "studies": [FEW, many],
-            "peak_megabytes": [batch(run, ward, folder / f"out-{ward.name}")[0] for ward in (few, lot)],
+            "peak_megabytes": [batch(run, ward, folder / f"out-{ward.name}") for ward in (few, lot)],
             **overhead(run, linked(large, folder / "ward-large", studies), folder / "out-large"),
         }
 
@@ -79,17 +79,15 @@ def linked(scans: Path, ward: Path, count: int) -> Path:
     return ward
 
 
-def batch(run: Path, ward: Path, output: Path) -> tuple[float, float]:
-    """Megabytes of the largest process, and seconds, of a batch."""
+def batch(run: Path, ward: Path, output: Path) -> float:
+    """Megabytes of the largest process of a batch."""
     command = [sys.executable, "-m", "pipelines", "batch", str(ward), str(output), "--model", str(run)]
-    began = time.monotonic()
     asked = [sys.executable, "-c", MEASURE, *command, "--device", "cpu"]
     done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True)
-    seconds = time.monotonic() - began
     code, megabytes = json.loads(done.stdout)
     if code != 0:
         raise RuntimeError(f"the batch ended with {code}")
-    return float(megabytes), seconds
+    return float(megabytes)
 
 
 def overhead(run: Path, ward: Path, output: Path) -> dict[str, Any]:

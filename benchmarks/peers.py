@@ -5,9 +5,8 @@
 
 Networks are widened until a forward pass takes at least as many floating-point operations as ours; each is trained
 (forward, backward, Adam) on the same pairs in the same precision, in whichever order of memory (channels first or last)
-suits it better. The loops run one small network on ready pairs, so
-that what is timed is the loop. The feeds draw the same pairs: ours a batch at a time, the naive one image by image in
-numpy behind a DataLoader.
+suits it better. The loops run one small network on ready pairs, so that what is timed is the loop. The feeds draw the
+same pairs: ours a batch at a time, the naive one image by image in numpy behind a DataLoader.
 """
 
 import argparse

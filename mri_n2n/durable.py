@@ -1,7 +1,8 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Writing files so that a reader sees the old content or the new, never half of it; and telling contents apart."""
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -106,6 +107,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Replace the content of `path` by `content` as indented JSON (strict: NaN is refused), atomically."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, as hexadecimal digits; a file of any size takes little memory."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -1,12 +1,11 @@
 """The same work on one file, or on every file of a folder: what is done stays done, and a bad file harms no other."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mri_n2n.durable import check_writable, read_json, write_json
+from mri_n2n.durable import check_writable, read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
 from mri_n2n.overlap import Overlap
 from mri_n2n.progress import bar, say
@@ -113,7 +112,7 @@ def _announced(job: Job, identity: dict[str, Any]) -> bool:
     try:
         about = read_json(_about(job.target), "provenance")
         made = {name: about.get(name) for name in identity}
-        return made == identity and about["source_sha256"] == hashlib.sha256(job.source.read_bytes()).hexdigest()
+        return made == identity and about["source_sha256"] == sha256_of(job.source)
     except (UsageError, *UNREADABLE):
         return False
 

@@ -3,7 +3,6 @@
 The run directory is the record; MLflow is a copy that can be made again at any time.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror tries again itself, later
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-from mri_n2n.durable import read_json, write_json
+from mri_n2n.durable import read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import say
 
@@ -156,7 +155,7 @@ def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], up
         points += [Metric(key, value, when, step) for key, value in entry.items()]
     for path in _artefacts(directory, ended=status in ("FINISHED", "KILLED")):
         relative = path.relative_to(directory)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         if state.artefacts.get(str(relative)) != digest:
             folder = None if relative.parent == Path() else str(relative.parent)
             client.log_artifact(state.run_id, str(path), folder)

@@ -4,7 +4,6 @@
 times as long.
 """
 
-import hashlib
 import math
 import warnings
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.mrd_header import ORIGIN, Header, composed, parsed
 from mri_n2n.data.scan import Scan
-from mri_n2n.durable import replacing
+from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
 with warnings.catch_warnings():  # to import it changes which warnings are shown
@@ -64,8 +63,7 @@ def read_scan(path: Path) -> Scan:
     Lines that do not belong to the image (noise, calibration, navigators) are left out, averages averaged.
     """
     try:
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = sha256_of(path)
         with h5py.File(path, "r", locking="best-effort") as file:
             group = _group(file)
             header = _header(group)

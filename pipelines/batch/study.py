@@ -1,6 +1,5 @@
 """One study: read and checked, reconstructed, written, read back, published."""
 
-import hashlib
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from PIL import Image
 from mri_n2n.data import dicom
 from mri_n2n.data.dicom import Series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
-from mri_n2n.durable import disk_full, read_json, writing
+from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.quality import outlier
@@ -142,7 +141,7 @@ class StudyWork:
             seconds={"read": reading - began, **made.seconds, "write": time.monotonic() - writing_begins},
             clipped=made.clipped,
             quality=made.quality,
-            files={file.relative_to(staged).as_posix(): _sha256(file) for file in sorted(staged.rglob("*.*"))},
+            files={file.relative_to(staged).as_posix(): sha256_of(file) for file in sorted(staged.rglob("*.*"))},
             about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._configuration},
         )
         self.folder.publish(staged, outcome)
@@ -154,7 +153,7 @@ class StudyWork:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            return dicom.files_sha256(paths) if study.series else _sha256(paths[0])
+            return dicom.files_sha256(paths) if study.series else sha256_of(paths[0])
         except PermissionError:
             return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:
@@ -218,7 +217,7 @@ class StudyWork:
             return True
         place = self.folder.published(known.study, known.key)
         try:
-            return all(_sha256(place / name) == digest for name, digest in known.files.items())
+            return all(sha256_of(place / name) == digest for name, digest in known.files.items())
         except OSError:
             return False
 
@@ -255,11 +254,6 @@ def _draw_thumbnail(path: Path, array: NDArray[np.float32], affine: NDArray[np.f
     image = Image.fromarray(grey)
     image.thumbnail((480, 160))
     image.save(path, optimize=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _text(error: BaseException) -> str:

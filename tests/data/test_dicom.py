@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from conftest import SHARED
+from damage import damaged
 from dicom_files import ALONG, SERIES, Edit, aside, at, everywhere, gap, some_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -237,14 +238,7 @@ def test_damage_is_a_refusal(tmp_path: Path, data: st.DataObject) -> None:
     """Cut short or overwritten somewhere, a series is read or refused, and nothing else happens."""
     files = some_series(tmp_path / "in", slices=2)
     victim = data.draw(st.sampled_from(files))
-    content = bytearray(victim.read_bytes())
-    if data.draw(st.booleans()):
-        del content[data.draw(st.integers(0, len(content) - 1)) :]
-    else:
-        for _ in range(data.draw(st.integers(1, 4))):
-            place = data.draw(st.integers(0, len(content) - 8))
-            content[place : place + 8] = data.draw(st.binary(min_size=8, max_size=8))
-    victim.write_bytes(content)
+    victim.write_bytes(damaged(victim.read_bytes(), data))
     for paths in find_series(files).values():
         try:
             series = read_series(paths)

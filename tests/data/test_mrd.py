@@ -10,6 +10,7 @@ import h5py
 import ismrmrd
 import numpy as np
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -256,14 +257,7 @@ def test_files_beside_it_are_never_read(tmp_path: Path, name: str) -> None:
 def test_damage_is_a_refusal(tmp_path: Path, data: st.DataObject) -> None:
     """Cut short or overwritten somewhere, a file is read or refused, and nothing else happens."""
     write_scan(tmp_path / "a.h5", some_scan(), {})
-    content = bytearray((tmp_path / "a.h5").read_bytes())
-    if data.draw(st.booleans()):
-        del content[data.draw(st.integers(0, len(content) - 1)) :]
-    else:
-        for _ in range(data.draw(st.integers(1, 4))):
-            place = data.draw(st.integers(0, len(content) - 8))
-            content[place : place + 8] = data.draw(st.binary(min_size=8, max_size=8))
-    (tmp_path / "b.h5").write_bytes(content)
+    (tmp_path / "b.h5").write_bytes(damaged((tmp_path / "a.h5").read_bytes(), data))
     try:
         scan = read_scan(tmp_path / "b.h5")
     except BadVolume:
