@@ -88,7 +88,8 @@ def networks(work: Workload, rate: float) -> dict[str, Any]:
     image, target = (torch.rand((work.batch_size, 1, work.size, work.size), device=work.device) for _ in range(2))
     result: dict[str, dict[str, Any]] = {}
     for name, candidate in candidates.items():
-        operations = forward_flops(candidate.to(work.device), image[:1])
+        operations = forward_flops(candidate, image[:1].cpu())  # in its plain form: a GPU may take fewer
+        candidate.to(work.device)
         each = []
         for order in ORDERS:
             candidate.to(memory_format=order)  # type: ignore[call-overload]

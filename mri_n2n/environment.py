@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 from mri_n2n import __version__
 from mri_n2n.errors import UsageError
@@ -62,9 +63,22 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
+def compile_network(network: nn.Module) -> None:
+    """Have the network compiled when it is first used, for every size of batch by itself.
+
+    On a GPU its kernels are then launched together (CUDA graphs): an output is valid until the next one is made.
+    """
+    network.compile(dynamic=False, mode="reduce-overhead")
+
+
 def slices_at_once(device: torch.device) -> int:
     """How many slices to run a network on together: on a CPU so few that their feature maps stay in its cache."""
     return 16 if device.type == "cuda" else 2
+
+
+def steps_per_record(device: torch.device) -> int:
+    """How many training steps between two lines of the log, for each of which a GPU is waited for."""
+    return 50 if device.type == "cuda" else 10
 
 
 def volumes_overlapped(device: torch.device) -> int:

@@ -27,7 +27,6 @@ from mri_n2n.training.task import Batch
 from mri_n2n.training.trainer import NonFiniteLoss, Request, TrainingPlan, TrainState, adam, train
 from mri_n2n.training.world import ALONE, World
 
-LOG_EVERY = 10
 EVALUATIONS = 10
 PATIENCE = 60.0  # seconds that the end of a run waits for MLflow
 FORECAST_STEPS = 4  # steps timed before the forecast
@@ -99,8 +98,8 @@ def _run_training(
         journal.cut(known)
     if optimisation.compile:
         if world.leads:
-            say("compiling the network before the first step: some minutes, in which nothing moves.")
-        network.compile(dynamic=False)  # batches for training and evaluation differ, and each gets kernels of its own
+            say("compiling the network before the first step: a minute or more, in which nothing moves.")
+        environment.compile_network(network)
     plan = TrainingPlan(
         recipe.task,
         load,
@@ -108,7 +107,7 @@ def _run_training(
         optimisation.schedule,
         RandomStreams(recipe.seed, device),
         bf16=optimisation.bf16,
-        log_every=min(LOG_EVERY, max(1, optimisation.steps // EVALUATIONS)),
+        log_every=min(environment.steps_per_record(device), max(1, optimisation.steps // EVALUATIONS)),
         evaluate_every=max(1, optimisation.steps // EVALUATIONS),
     )
     tracker = Mirror(run.directory, run.parameters(), run.name, known) if track else None

@@ -37,6 +37,7 @@ def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
     page = (folder / "performance.md").read_text()
     makers = {
         "performance-cpu.json": table,
+        "performance-gpu.json": table,
         "peers-cpu.json": peers.table,
         "growth-cpu.json": growth.table,
         "hospital-cpu.json": hospital.table,

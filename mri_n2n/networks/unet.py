@@ -5,7 +5,9 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu, max_pool2d, pad
+from torch.nn.functional import leaky_relu, max_pool2d, pad
+
+from mri_n2n.networks.convolution import convolved, upsampled_and_convolved
 
 LEAK = 0.1
 LEVELS = 5
@@ -52,17 +54,17 @@ class UNet(nn.Module):
         padded = pad(image, (0, -width % multiple, 0, -height % multiple), value=self.padding)
         x = _channels_last(padded)
         skips = [x]
-        x = _activate(self.first(x))
+        x = _activate(convolved(x, self.first))
         for level, layer in enumerate(self.down):
             x = max_pool2d(_activate(layer(x)), 2)
             if level < LEVELS - 1:
                 skips.append(x)
         x = _activate(self.bottom(x))
         for layer_a, layer_b in zip(self.up_a, self.up_b, strict=True):
-            x = torch.cat([interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], dim=1)
-            x = _activate(layer_b(_activate(layer_a(x))))
-        output: Tensor = self.last(x)
-        return output[..., :height, :width]
+            assert isinstance(layer_a, nn.Conv2d)
+            x = _activate(upsampled_and_convolved(x, skips.pop(), layer_a))
+            x = _activate(layer_b(x))
+        return convolved(x, self.last)[..., :height, :width]
 
 
 def _channels_last(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mri_n2n import environment
 from mri_n2n.recipes import undersampling_task
 from mri_n2n.run_directory import Journal
-from mri_n2n.runs import LOG_EVERY
 from mri_n2n.slice_training import batch_loader
 from mri_n2n.task import data_consistent
 from mri_n2n.training.losses import SquaredError
@@ -73,7 +72,9 @@ def training(work: Workload, rates: Rates) -> dict[str, Any]:
             clock.lap("log")
             if repetition:  # the first warms up
                 for name, seconds in clock.seconds.items():
-                    laps.setdefault(name, []).append(seconds / (LOG_EVERY if name == "log" else 1))
+                    laps.setdefault(name, []).append(
+                        seconds / (environment.steps_per_record(work.device) if name == "log" else 1)
+                    )
     stages = {name: spread(values) for name, values in laps.items()}
     around = sum(stage.median for name, stage in stages.items() if name not in ("forward", "backward", "optimise"))
     return {
@@ -113,7 +114,7 @@ def _step(work: Workload, state: TrainState, task: Task[Any], load: Callable[[in
 
 
 def _every(work: Workload) -> int:
-    return LOG_EVERY if work.device.type == "cuda" else 1
+    return environment.steps_per_record(work.device) if work.device.type == "cuda" else 1
 
 
 def _steps(work: Workload) -> int:

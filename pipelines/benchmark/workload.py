@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mri_n2n import environment
 from mri_n2n.data.manifest import Manifest, StoredVolume
 from mri_n2n.data.slices import PreparedData
 from mri_n2n.errors import UsageError
@@ -45,11 +46,11 @@ class Workload:
         torch.manual_seed(0)
         network = UNetSpec(channels, channels, self.width).build().to(self.device)
         if self.compile:
-            network.compile()
+            environment.compile_network(network)
         return network
 
     def operations(self, channels: int = 1) -> int:
-        """Floating-point operations of an image's way through the network, which is not the compiled one to count."""
+        """Floating-point operations of an image's way through the network, in its plain form, as it runs on a CPU."""
         network = UNetSpec(channels, channels, self.width).build()
         return forward_flops(network, torch.zeros(1, channels, self.size, self.size))
 
