@@ -1,8 +1,6 @@
 """How often work on a study began and never ended: what kills the machine must not kill it at every start."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mri_n2n.durable import sync, writing
@@ -10,12 +8,8 @@ from mri_n2n.durable import sync, writing
 MOST = 3  # beginnings without an end
 
 
-@contextmanager
-def attempt(folder: Path, study: str) -> Iterator[None]:
-    """Say in a file in `folder` that work on a study begins, and, if this process outlives it, that it has ended.
-
-    It is on the disk before anything else happens, so that a machine that falls counts, too.
-    """
+def begin(folder: Path, study: str) -> None:
+    """Say in a file in `folder` that work on a study begins: on the disk, so that a machine that falls counts, too."""
     path = folder / study
     with writing(path):
         with path.open("ab") as file:
@@ -23,10 +17,11 @@ def attempt(folder: Path, study: str) -> Iterator[None]:
             file.flush()
             os.fsync(file.fileno())
         sync(folder)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+
+
+def end(folder: Path, study: str) -> None:
+    """Say that it has ended, or that it is for another reason that it did not."""
+    (folder / study).unlink(missing_ok=True)
 
 
 def given_up(folder: Path, study: str) -> bool:

@@ -65,7 +65,8 @@ def files(source: Path, heed: Heed = lambda: None) -> Iterator[str]:
     while folders:
         folder = folders.pop()
         try:
-            entries = sorted(_heeded(os.scandir(source / folder), heed), key=lambda entry: os.fsencode(entry.name))
+            with os.scandir(source / folder) as found:
+                entries = sorted(_heeded(found, heed), key=lambda entry: os.fsencode(entry.name))
         except OSError:
             yield folder + "/"
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mri_n2n.durable import disk_full
 from mri_n2n.errors import UsageError
-from pipelines.batch.attempts import MOST
+from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
@@ -51,7 +51,7 @@ def on_ray(
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     signal.signal(signal.SIGTERM, earlier)  # which Ray has taken
     try:
-        task = ray.remote(max_retries=MOST, num_cpus=1, num_gpus=_gpus(setup))(_study)
+        task = ray.remote(max_retries=attempts.MOST, num_cpus=1, num_gpus=_gpus(setup))(_study)
 
         def work(source: Path, studies: list[Study]) -> Iterator[Outcome]:
             def begin(study: Study) -> Task:
@@ -134,4 +134,4 @@ def _abandon(tasks: Tasks, folder: BatchFolder) -> None:
     if tasks:
         ray.wait(list(tasks), num_returns=len(tasks), timeout=ENDING)
     for study, _ in tasks.values():  # it was we who ended them
-        (folder.begun / study.name).unlink(missing_ok=True)
+        attempts.end(folder.begun, study.name)

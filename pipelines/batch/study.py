@@ -23,6 +23,7 @@ from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.report import QUALITY
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
+from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder, study_key
 from pipelines.batch.outcome import Outcome, Reason
@@ -120,6 +121,8 @@ class StudyWork:
         for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
             if known and known.key == key and known.reason not in AGAIN and self.folder.stands(known):
                 return known
+        if not carefully:  # which is a second try of the same
+            attempts.begin(self.folder.begun, study.name)
         nothing = Outcome(study.name, Reason.INTERNAL, key)
         reconstructor = replace(self._reconstructor, batch_size=1) if carefully else self._reconstructor
         try:

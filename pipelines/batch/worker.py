@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipelines.batch.attempts import attempt, given_up
+from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
@@ -49,18 +49,20 @@ class Worker:
 
         One that this process, too, did not outlive is not tried for ever. Raises `Abandoned`, and `DiskFull`.
         """
-        if given_up(self._folder.begun, study.name):
+        if attempts.given_up(self._folder.begun, study.name):
             outcome = Outcome(study.name, Reason.CRASHED)
             self._folder.settle(outcome)
             return outcome
-        with attempt(self._folder.begun, study.name):
+        try:
             outcome = self._tried(source, study, carefully=False)
             if outcome.reason in ONCE_MORE:
                 self.end()
                 outcome = self._tried(source, study, carefully=True)
                 if outcome.reason in ONCE_MORE:
                     self.end()
-        return outcome
+            return outcome
+        finally:
+            attempts.end(self._folder.begun, study.name)
 
     def end(self) -> None:
         """End the process, at once. What it has published stays, and nothing is half published."""

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import resource
 import shutil
@@ -40,6 +41,7 @@ from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Reason, State
 from pipelines.batch.run import Exit
 from pipelines.batch.study import RECONSTRUCTION, StudyWork
+from pipelines.batch.supervision import Abandoned, supervised
 from pipelines.batch.worker import Worker
 
 CPU = torch.device("cpu")
@@ -62,6 +64,49 @@ def test_studies_are_found_in_any_layout(tmp_path: Path) -> None:
     assert [study.files for study in found if not study.series] == [(name,) for name in plain]
     assert [study.files for study in found if study.series] == [("IM", *(f"a/pacs/{path.name}" for path in series))]
     assert len({study.name for study in found}) == len(found)
+
+
+def test_what_is_too_short_to_be_told_beside_dicom_is_a_lost_slice(tmp_path: Path) -> None:
+    series = some_series(tmp_path / "pacs")
+    names = ("pacs/IM900", "pacs/1.2.840.7", "pacs/notes.txt", "pacs/.hidden", "pacs/long", "elsewhere/empty")
+    for name, size in zip(names, (0, 131, 0, 0, 132, 0), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    found = studies(tmp_path)
+    assert [study.files for study in found[:1]] == [tuple(f"pacs/{path.name}" for path in series)]
+    assert sorted(study.files for study in found[1:]) == [("pacs/1.2.840.7",), ("pacs/IM900",)]
+
+
+def test_a_long_search_shows_that_it_lives_and_can_be_stopped(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.txt").touch()
+    some_series(tmp_path / "series")
+    asked = []
+    studies(tmp_path, lambda: asked.append(None))
+    assert len(asked) > 100  # when files are listed, and again when they are looked into
+    with supervised(tmp_path / "heartbeat", 30.0) as supervision:
+        assert len(studies(tmp_path, supervision.heed)) == 1
+        assert (tmp_path / "heartbeat").exists()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Abandoned):
+            studies(tmp_path, supervision.heed)
+
+
+def test_a_signal_while_studies_are_searched_drains(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(source: Path, heed: Callable[[], object]) -> list[Study]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return studies(source, heed)
+
+    monkeypatch.setattr("pipelines.batch.run.studies", signalled)
+    answer = cli("batch", scans, tmp_path / "out", "--model", model, "--device", "cpu")
+    assert answer.code == Exit.DRAINED, answer.err
+    assert settled(tmp_path / "out") == 0
+    assert (tmp_path / "out/heartbeat").exists()
+    events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["begun", "ended"]
+    assert events[-1]["exit"] == Exit.DRAINED
 
 
 # Twenty kinds of damage
@@ -165,18 +210,20 @@ def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> N
     twice = some_series(ward / "twice", everywhere(SeriesInstanceUID="1.2.7"))
     shutil.copy(twice[0], ward / "again")
     (ward / "cut.dcm").write_bytes(good[0].read_bytes()[:200])
+    (ward / "a" / "IM999").touch()
     answer = cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
     assert answer.code == Exit.SOME_NOT, answer.err
     outcomes = by_source(tmp_path / "out")
-    reasons = {name.split("/")[0]: outcome.reason for name, outcome in outcomes.items()}
+    reasons = {name if name.endswith("999") else name.split("/")[0]: o.reason for name, o in outcomes.items()}
     assert reasons == {
         "a": Reason.RECONSTRUCTED,
+        "a/IM999": Reason.UNREADABLE,
         "elsewhere": Reason.RECONSTRUCTED,
         "again": Reason.DUPLICATE,
         "cut.dcm": Reason.UNREADABLE,
         **{uid: reason for uid, (_, reason) in others.items()},
     }
-    outcome = next(outcome for name, outcome in outcomes.items() if name.startswith("a/"))
+    outcome = outcomes[f"a/{good[0].name}"]
     place = BatchFolder(tmp_path / "out").published(outcome.study, outcome.key)
     derived = read_series(list((place / "dicom").iterdir()))
     volume: Any = nibabel.load(place / RECONSTRUCTION)

@@ -13,8 +13,7 @@ from batch_runs import by_source, damaged_scans, left_over, published, settled, 
 
 from mri_n2n.durable import Busy
 from mri_n2n.errors import UsageError
-from pipelines.batch import run
-from pipelines.batch.attempts import MOST
+from pipelines.batch import attempts, run
 from pipelines.batch.discovery import Study, study_name
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
@@ -154,7 +153,8 @@ def test_what_kills_even_the_watching_process_is_given_up(
     class Killed(BaseException):
         """As if the process ended: nothing is said after it."""
 
-    def killed(*_: Any, **__: Any) -> Outcome:
+    def killed(worker: Worker, source: Path, study: Study, *, carefully: bool) -> Outcome:
+        attempts.begin(worker._folder.begun, study.name)
         raise Killed
 
     with opened(tmp_path / "out").held() as folder:
@@ -162,8 +162,8 @@ def test_what_kills_even_the_watching_process_is_given_up(
         study = first_study(scans)
         with monkeypatch.context() as patch:
             patch.setattr(Worker, "_tried", killed)
-            patch.setattr(Path, "unlink", lambda *_, **__: None)
-            for _ in range(MOST):
+            patch.setattr(attempts, "end", lambda *_: None)
+            for _ in range(attempts.MOST):
                 with pytest.raises(Killed):
                     worker.work(scans, study)
             assert worker.work(scans, study).reason is Reason.CRASHED
