@@ -29,9 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mri_n2n.durable import Busy, check_writable, holding, read_json, sha256_of, sync, write_json, write_text, writing
+from mri_n2n.durable import Busy, check_writable, holding, read_json, write_json, write_text, writing
 from mri_n2n.errors import UNREADABLE, UsageError
-from pipelines.batch.outcome import Outcome, State
+from pipelines.batch.outcome import Outcome
 from pipelines.batch.shard import WHOLE, Shard
 
 FORMAT = "mri-n2n batch 1"
@@ -160,11 +160,6 @@ class BatchFolder:
         found = {path.parent.name: _read(path) for path in (self.path / "studies" / study).glob(f"*/{STATUS_FILE}")}
         return {name: outcome for name, outcome in found.items() if outcome}
 
-    def published_since(self, study: str, before: dict[str, Outcome]) -> Outcome | None:
-        """The edition that was published since there were these, and had perhaps only not said so yet."""
-        since = (outcome for edition, outcome in self.editions(study).items() if before.get(edition) != outcome)
-        return next(since, None)
-
     def outcomes(self) -> list[Outcome]:
         """What became of all studies, by their names."""
         found = [_read(path) for path in sorted((self.path / "status").glob("*.json"))]
@@ -176,52 +171,9 @@ class BatchFolder:
             raise UsageError(f"{self.path} holds no batch. Begin one: mri-n2n batch INPUT {self.path} --model RUN")
         return self.outcomes()
 
-    def stands(self, known: Outcome) -> bool:
-        """Whether what was published is still there, byte for byte."""
-        if known.state is not State.DONE:
-            return True
-        place = self.published(known.study, known.key)
-        try:
-            return all(sha256_of(place / name) == digest for name, digest in known.files.items())
-        except OSError:
-            return False
-
-    def publish(self, staged: Path, outcome: Outcome) -> Outcome:
-        """Move a finished study to its place, whole, and say so.
-
-        Return what is said of it there: another attempt at the same study may have been quicker.
-        """
-        place = self.published(outcome.study, outcome.key)
-        self._write(outcome, staged / STATUS_FILE)
-        with writing(place):
-            for path in (*staged.rglob("*"), staged):
-                sync(path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            published = self._published_before(outcome)
-            if published is None:
-                if place.exists():  # and was changed since
-                    place.replace(self.staging / "replaced")
-                try:
-                    staged.replace(place)
-                except OSError:  # or a request that a network file system has repeated
-                    published = self._published_before(outcome)
-                    if published is None:
-                        raise
-            for path in (place.parent, place.parent.parent):
-                sync(path)
-        self.settle(published or outcome)
-        return published or outcome
-
-    def _published_before(self, outcome: Outcome) -> Outcome | None:
-        said = self.said(outcome.study, outcome.key)
-        return said if said and self.stands(said) else None
-
     def settle(self, outcome: Outcome) -> None:
         """Have the last word on a study."""
-        self._write(outcome, self.status_path(outcome.study))
-
-    def _write(self, outcome: Outcome, path: Path) -> None:
-        outcome.write(path, self.staging)
+        outcome.write(self.status_path(outcome.study), self.staging)
 
     def name(self, sources: dict[str, tuple[str, ...]]) -> None:
         """Remember which study is which file; those of earlier batches, too."""

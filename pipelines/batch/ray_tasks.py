@@ -21,6 +21,7 @@ from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import published_since
 from pipelines.batch.study import DiskFull, Setup
 from pipelines.batch.supervision import Abandoned, Supervision
 from pipelines.batch.worker import LOOK, Worker
@@ -121,7 +122,7 @@ def _outcome(ended: Task, study: Study, before: dict[str, Outcome], folder: Batc
     except RayTaskError:  # not about this study: all that is, is an outcome
         raise
     except RayError:  # time and again the process was gone, or the machine
-        answer = folder.published_since(study.name, before) or Outcome(study.name, Reason.CRASHED)
+        answer = published_since(folder, study.name, before) or Outcome(study.name, Reason.CRASHED)
         folder.settle(answer)
     if isinstance(answer, DiskFull):
         raise answer

@@ -93,7 +93,7 @@ def _held(folder: BatchFolder, supervision: Supervision) -> Iterator[BatchFolder
             except Busy:
                 if time.monotonic() >= end:
                     raise
-            supervision.wait(1.0)
+            supervision.wait(min(1.0, LEASE))
         yield held
 
 
@@ -126,17 +126,13 @@ def _looks(source: Path, folder: BatchFolder, watch: float | None, supervision: 
             due = [study for study in due if before.get(study.name) == now[study.name]]
         if due:
             folder.name({study.name: study.files for study in due})
-            ended = max(
-                ended,
-                _worked_through(
-                    bar(work(source, due), description="studies", unit="study", total=len(due)), folder, supervision
-                ),
-            )
+            outcomes = bar(work(source, due), description="studies", unit="study", total=len(due))
+            ended = max(ended, _worked_through(outcomes, folder, supervision))
         if watch is None:
             return ended
         if due:
             settled |= {study.name: now[study.name] for study in due}
-            _summarise(folder, supervision, wait=False)
+            _summarise(folder, supervision, wait=True)
         before = now
         supervision.wait(watch)
 

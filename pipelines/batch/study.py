@@ -27,6 +27,7 @@ from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder, study_key
 from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import publish, stands
 
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
@@ -119,7 +120,7 @@ class StudyWork:
             return digest
         key = study_key(digest, self._configuration)
         for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
-            if known and known.key == key and known.reason not in AGAIN and self.folder.stands(known):
+            if known and known.key == key and known.reason not in AGAIN and stands(self.folder, known):
                 return known
         if not carefully:  # which is a second try of the same
             attempts.begin(self.folder.begun, study.name)
@@ -148,7 +149,7 @@ class StudyWork:
             files={file.relative_to(staged).as_posix(): sha256_of(file) for file in sorted(staged.rglob("*.*"))},
             about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._configuration},
         )
-        return self.folder.publish(staged, outcome)
+        return publish(self.folder, staged, outcome)
 
     def _digest(self, paths: list[Path], study: Study) -> str | Outcome:
         """The hash of the input's bytes, or why there is none."""

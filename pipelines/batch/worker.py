@@ -17,6 +17,7 @@ from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import published_since
 from pipelines.batch.study import DiskFull, Setup, StudyWork
 from pipelines.batch.supervision import Abandoned, Supervision
 
@@ -85,7 +86,7 @@ class Worker:
             folder.remember("errors", study=study.name, reason=Reason.INTERNAL, text=str(answer))
         self.end()
         folder.discard()
-        published = folder.published_since(study.name, before)
+        published = published_since(folder, study.name, before)
         if published is None and answer is Abandoned:
             raise Abandoned
         outcome = published or Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)

@@ -17,6 +17,7 @@ from pipelines.batch import attempts, run
 from pipelines.batch.discovery import Study, study_name
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import stands
 from pipelines.batch.run import Exit
 from pipelines.batch.shard import WHOLE, Shard, chosen_shard
 from pipelines.batch.study import StudyWork
@@ -141,7 +142,7 @@ def test_two_attempts_at_one_study_publish_it_once(
         outcome = one(scans, study)
         assert [outcome] == others  # with the other's times
         assert outcome == folder.outcome(study.name)
-        assert folder.stands(outcome)
+        assert stands(folder, outcome)
         assert len(folder.editions(study.name)) == 1
 
 
