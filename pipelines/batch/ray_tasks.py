@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from mri_n2n.durable import disk_full
-from mri_n2n.errors import UsageError
+from mri_n2n.errors import UsageError, one_line
 from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
@@ -49,16 +49,20 @@ def on_ray(
     setup = replace(setup, run=setup.run.absolute(), output=setup.output.absolute())
     folder = replace(folder, path=folder.path.absolute())
     earlier = signal.getsignal(signal.SIGTERM)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except ConnectionError as error:
+        raise UsageError(f"no Ray cluster answers ({one_line(error)}). Check RAY_ADDRESS.") from None
     signal.signal(signal.SIGTERM, earlier)  # which Ray has taken
     try:
-        task = ray.remote(max_retries=attempts.MOST, num_cpus=1, num_gpus=_gpus(setup))(_study)
+        scarce = "GPU" if setup.device != "cpu" and _there("GPU") else "CPU"
+        task = ray.remote(max_retries=attempts.MOST, num_cpus=1, num_gpus=int(scarce == "GPU"))(_study)
 
         def work(source: Path, studies: list[Study]) -> Iterator[Outcome]:
             def begin(study: Study) -> Task:
                 return task.remote(setup, folder, time_limit, source.absolute(), study)
 
-            yield from _outcomes(studies, begin, folder, supervision)
+            yield from _outcomes(studies, begin, lambda: _there(scarce), folder, supervision)
 
         yield work
     finally:
@@ -82,38 +86,36 @@ def _worker(setup: Setup, folder: BatchFolder, time_limit: float) -> Worker:
     return Worker(setup, folder.by(uuid.uuid4().hex[:8]), time_limit, lambda: False)
 
 
-def _gpus(setup: Setup) -> int:
-    return int(setup.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
+def _there(resource: str) -> int:
+    """How much the cluster has of it, whose machines come and go."""
+    return int(ray.cluster_resources().get(resource, 0))
 
 
 def _outcomes(
     studies: list[Study],
     begin: Callable[[Study], Task],
+    room: Callable[[], int],
     folder: BatchFolder,
     supervision: Supervision,
 ) -> Iterator[Outcome]:
-    """As they come. No more are begun than can be worked on, so that the batch can stop."""
+    """As they come. No more are begun than there is room for, so that the batch can stop."""
     waiting = iter(studies)
     tasks: Tasks = {}
-    while True:
-        room = 0 if supervision.asked else max(1, _room()) - len(tasks)
-        for study in islice(waiting, max(0, room)):
-            tasks[begin(study)] = study, folder.editions(study.name)
-        if not tasks:
-            break
-        for ended in ray.wait(list(tasks), timeout=LOOK)[0]:
-            yield _outcome(ended, *tasks.pop(ended), folder)
-        if supervision.overdue():
-            _abandon(tasks, folder)
+    try:
+        while True:
+            more = 0 if supervision.asked else max(1, room()) - len(tasks)
+            for study in islice(waiting, max(0, more)):
+                tasks[begin(study)] = study, folder.editions(study.name)
+            if not tasks:
+                break
+            for ended in ray.wait(list(tasks), timeout=LOOK)[0]:
+                yield _outcome(ended, *tasks.pop(ended), folder)
+            if supervision.overdue():
+                raise Abandoned
+        if next(waiting, None):
             raise Abandoned
-    if next(waiting, None):
-        raise Abandoned
-
-
-def _room() -> int:
-    """How many studies the cluster has room for, whose machines come and go."""
-    resources = ray.cluster_resources()
-    return int(resources.get("GPU") or resources.get("CPU", 0))
+    finally:
+        _abandon(tasks, folder)
 
 
 def _outcome(ended: Task, study: Study, before: dict[str, Outcome], folder: BatchFolder) -> Outcome:

@@ -48,12 +48,13 @@ def write_summary(folder: BatchFolder) -> None:
     counts = Counter(outcome.state for outcome in outcomes)
     said = ", ".join(f"{counts[state]} {state}" for state in reversed(ORDER) if counts[state]) or "none yet"
     rows = "\n".join(_row(folder, outcome) for outcome in outcomes)
+    names = "shards/*/private/sources.json" if folder.shards() else "private/sources.json"
     folder.summarise(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
-<p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
+<p>{said}. Which study is which file: <code>{names}</code>.</p>
 <p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
 below the lower 99.5 % prediction limit of the validation's subjects.</p>
 <table><tr><th>study</th><th>state</th><th>slices</th><th>held-out PSNR</th><th>seconds</th><th>clipped voxels</th></tr>

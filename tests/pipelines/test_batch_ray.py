@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -143,6 +144,17 @@ def test_on_ray_all_ends_as_without(alone: dict[str, str], scans: Path, model: P
     assert on_ray(tmp_path / "ward", tmp_path / "out", model, alone).wait(timeout=200) == Exit.SOME_NOT
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "out").items()} == expected
     assert left_over(tmp_path / "out") == []
+
+
+def test_without_ray_it_is_said_how_to_get_it(
+    cli: Callable[..., Any], scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "pipelines.batch.ray_tasks", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    answer = cli("batch", scans, tmp_path / "out", "--model", model, "--engine", "ray")
+    assert answer.code == 2
+    assert "mri-n2n[ray]" in answer.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long
