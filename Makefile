@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long demo benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray demo benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,10 @@ test: install
 # Minutes of training on the shared data: the orderings that the results page claims.
 test-long: install
 	$(BIN)/python -m pytest -m long
+
+# Studies on two Ray machines of which one is killed: some minutes. It is part of test-long, too.
+test-ray: install
+	$(BIN)/python -m pytest tests/pipelines/test_batch_ray.py
 
 # The main job without any download, in about four minutes on two CPU cores. Starts afresh each time.
 demo: install

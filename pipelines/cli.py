@@ -7,13 +7,16 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mri_n2n.cli import Device, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
+
+if TYPE_CHECKING:
+    from pipelines.batch.run import Engine
 
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
@@ -128,11 +131,22 @@ def batch_command(
     watch: Annotated[
         float | None, typer.Option(help="Keep going: look for new studies every so many seconds, until SIGTERM.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="One of several shares of the studies, as i/n from 0/n on.",
+            show_default="the job array's of Kubernetes or Slurm, else 0/1",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: one study after the other; ray: on a Ray cluster.")
+    ] = "local",
     device: Device = "auto",
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
 
-    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal.
+    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
+    another process is at work on the shard.
     """
     from contextlib import suppress
     from traceback import format_exc
@@ -140,18 +154,24 @@ def batch_command(
     from mri_n2n.run_directory import find_run
     from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Exit, Limits, run_batch
+    from pipelines.batch.shard import WHOLE, chosen_shard
     from pipelines.batch.study import Setup
-    from pipelines.batch.summary import table
+    from pipelines.batch.summary import shards, table
 
     folder = BatchFolder(output)
     if str(source) == "status" and model is None:
         typer.echo(table(folder.existing()))
+        typer.echo(shards(folder), nl=False)
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
     setup = Setup(find_run(model), output, device, simulate, white)
+    limits, share = Limits(time_limit, grace, watch), chosen_shard(shard)
+    folder = BatchFolder(output, share)
+    if share != WHOLE:
+        typer.echo(f"Shard {share} of the studies.")
     try:
-        ended = run_batch(source, setup, Limits(time_limit, grace, watch))
+        ended = run_batch(source, setup, limits, share, _engine(engine))
     except UsageError:
         raise
     except KeyboardInterrupt:  # before there was anything to drain
@@ -159,13 +179,23 @@ def batch_command(
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
         with suppress(UsageError):  # there may be no place for it yet
             folder.remember("errors", text=format_exc())
-        typer.echo(f"error: a bug. What happened is in {output / 'private' / 'errors.jsonl'}.", err=True)
+        typer.echo(f"error: a bug. What happened is in {folder.private / 'errors.jsonl'}.", err=True)
         raise typer.Exit(Exit.BUG) from None
     typer.echo(table(folder.outcomes()))
     typer.echo(f"Summary: {output / 'summary.html'}; reconstructions: {output / 'studies'}")
     if ended is Exit.DRAINED:
         typer.echo("Stopped. Go on with the same command.")
     raise typer.Exit(ended)
+
+
+def _engine(name: str) -> "Engine":
+    from pipelines.batch.worker import one_by_one
+
+    if name == "local":
+        return one_by_one
+    from pipelines.batch.ray_tasks import on_ray
+
+    return on_ray
 
 
 @reproduce.command("appendix")

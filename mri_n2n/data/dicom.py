@@ -28,6 +28,7 @@ from mri_n2n.durable import writing
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
 SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
+PREAMBLE = 132  # bytes, the last four of which say that it is DICOM
 MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless)
@@ -120,7 +121,7 @@ def is_dicom(path: Path) -> bool:
         if not path.is_file():  # a pipe would keep us waiting
             return False
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return file.read(PREAMBLE)[128:] == b"DICM"
     except PermissionError:
         return True  # as far as anybody can tell
     except OSError:

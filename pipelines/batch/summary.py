@@ -3,10 +3,11 @@
 import html
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from mri_n2n.durable import write_text
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, State
+from pipelines.batch.shard import Shard
 from pipelines.batch.study import RECONSTRUCTION, THUMBNAIL
 
 ORDER = {State.FAILED: 0, State.QUARANTINED: 1, State.DONE: 2}
@@ -27,19 +28,33 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def shards(folder: BatchFolder) -> str:
+    """What each shard said last, also of those that have said nothing; empty where there are none."""
+    counts = sorted({shard.count for shard in folder.shards()})
+    if not counts:
+        return ""
+    lines = ["", "| shard | | last heard of (UTC) |", "| --- | --- | --- |"]
+    for shard in (Shard(number, count) for count in counts for number in range(count)):
+        event = BatchFolder(folder.path, shard).last_event()
+        ended = f"ended, exit code {event['exit']}" if event.get("event") == "ended" else "at work, or cut off"
+        when = f"{datetime.fromtimestamp(event['time'], UTC):%Y-%m-%d %H:%M:%S}" if event else ""
+        lines.append(f"| {shard} | {ended if event else 'not begun'} | {when} |")
+    return "\n".join(lines) + "\n"
+
+
 def write_summary(folder: BatchFolder) -> None:
     """Write summary.html: what is wrong first. It names studies as the output does, and nothing else of them."""
     outcomes = sorted(folder.outcomes(), key=lambda outcome: (ORDER[outcome.state], outcome.reason, outcome.study))
     counts = Counter(outcome.state for outcome in outcomes)
     said = ", ".join(f"{counts[state]} {state}" for state in reversed(ORDER) if counts[state]) or "none yet"
     rows = "\n".join(_row(folder, outcome) for outcome in outcomes)
-    write_text(
-        folder.path / "summary.html",
+    names = "shards/*/private/sources.json" if folder.shards() else "private/sources.json"
+    folder.summarise(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
-<p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
+<p>{said}. Which study is which file: <code>{names}</code>.</p>
 <p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
 below the lower 99.5 % prediction limit of the validation's subjects.</p>
 <table><tr><th>study</th><th>state</th><th>slices</th><th>held-out PSNR</th><th>seconds</th><th>clipped voxels</th></tr>
