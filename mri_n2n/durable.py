@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from mri_n2n.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ASKING = threading.Lock()  # a process has one umask, and it is asked by setting it
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -157,12 +159,14 @@ def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool
 
 
 def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
+    with _ASKING:
+        current = os.umask(0o022)
+        os.umask(current)
     return current
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the names in a folder on the disk, so that a file made there is found after a power cut."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -3,10 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -87,12 +88,22 @@ class Limits:
             raise UsageError("--time-limit and --watch must be positive, and --grace not negative.")
 
 
-def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
-    """Work on every study in `source`; return how it ended.
+@dataclass(frozen=True)
+class Feed:
+    """Where studies come from. look: finds them. told: hears what became of one, and says whether that is the last word
+    as long as the files stay the same; else it is worked on again when it is found the next time."""
+
+    look: Callable[[], list[Study]]
+    told: Callable[[Outcome], bool] = lambda _: True
+
+
+def run_batch(source: Path, setup: Setup, limits: Limits, feed: Feed | None = None) -> Exit:
+    """Work on every study in `source`, or on those that `feed` finds there; return how it ended.
 
     What an earlier batch of the same configuration has settled is left as it is, and counted. To watch is to go on
     with studies that are new or have changed, once they are the same in two looks, until a signal comes.
     """
+    feed = feed or Feed(partial(studies, source))
     if not source.is_dir():
         raise UsageError(f"no folder {source}. Check the path.")
     output = setup.output
@@ -100,7 +111,7 @@ def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
     setup.reconstructor()  # to see that the network can be loaded
     with _stop_signals(limits.grace) as stop:
-        work = studies(source)
+        work = feed.look()
         if not work and limits.watch is None:
             raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
         folder = BatchFolder(output)
@@ -109,7 +120,7 @@ def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
             with alone(output):
                 folder.clear()
                 try:
-                    return _looks(source, work, folder, setup, limits, stop)
+                    return _looks(source, work, feed, folder, setup, limits, stop)
                 finally:
                     folder.clear()
         except (DiskFull, UsageError) as error:
@@ -119,13 +130,20 @@ def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
             return Exit.DISK_FULL
 
 
-def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop) -> Exit:
+def _looks(
+    source: Path, work: list[Study], feed: Feed, folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop
+) -> Exit:
     """One look at the input, or one after the other."""
     folder.log("begun", **setup.configuration())
     heartbeat = _Heartbeat(folder)
     ended = Exit.ALL_DONE
     settled: dict[str, _Seen] = {}
     before: dict[str, _Seen] = {}
+
+    def settle(outcome: Outcome) -> None:
+        if feed.told(outcome):
+            settled[outcome.study] = now[outcome.study]
+
     with Worker(setup, limits.time, lambda: heartbeat.beat() or stop.overdue()) as worker:
         while True:
             now = {study.name: _seen(source, study) for study in work}
@@ -134,14 +152,13 @@ def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, l
                 due = [study for study in due if before.get(study.name) == now[study.name]]
             if due:
                 folder.name({study.name: study.files for study in due})
-                ended = max(ended, _worked_through(source, due, folder, worker, stop))
-                settled |= {study.name: now[study.name] for study in due}
+                ended = max(ended, _worked_through(source, due, folder, worker, stop, settle))
                 folder.clear()
                 write_summary(folder)
             before = now
             if limits.watch is None or not _waited(limits.watch, stop, heartbeat):
                 break
-            work = studies(source)
+            work = feed.look()
     if limits.watch is not None:
         ended = Exit.DRAINED
     write_summary(folder)
@@ -149,7 +166,14 @@ def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, l
     return ended
 
 
-def _worked_through(source: Path, work: list[Study], folder: BatchFolder, worker: Worker, stop: _Stop) -> Exit:
+def _worked_through(
+    source: Path,
+    work: list[Study],
+    folder: BatchFolder,
+    worker: Worker,
+    stop: _Stop,
+    settle: Callable[[Outcome], None],
+) -> Exit:
     ended = Exit.ALL_DONE
     summarised = time.monotonic()
     for study in bar(work, description="studies", unit="study"):
@@ -160,6 +184,7 @@ def _worked_through(source: Path, work: list[Study], folder: BatchFolder, worker
         except Abandoned:
             return Exit.DRAINED
         folder.log("study", study=study.name, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+        settle(outcome)
         if outcome.state is not State.DONE:
             ended = Exit.SOME_NOT
         if time.monotonic() - summarised > SUMMARISED:

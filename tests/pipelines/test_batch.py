@@ -25,11 +25,9 @@ from dicom_files import Edit, at, everywhere, gap, some_series
 from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.durable import alone
-from mri_n2n.recipes import Recipe
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
 from mri_n2n.simulation import simulate_path
-from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.task import Undersampling
 from pipelines.batch.discovery import Study, studies, study_name
 from pipelines.batch.folder import BatchFolder
@@ -41,20 +39,6 @@ from pipelines.batch.worker import Worker
 CPU = torch.device("cpu")
 PATIENT = "DOE^JANE"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-
-
-@pytest.fixture(scope="module")
-def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that was trained for two steps."""
-    from mri_n2n.data.slices import open_prepared
-    from mri_n2n.networks.spec import UNetSpec
-    from mri_n2n.recipes import Optimisation, undersampling_task
-
-    recipe = Recipe(undersampling_task(acceleration=5.0), Optimisation(steps=2, batch_size=2), UNetSpec(width=6))
-    data = open_prepared(prepared)
-    run = create_slice_run(tmp_path_factory.mktemp("model") / "run", recipe, prepared, data, CPU)
-    assert train_on_slices(run, data, CPU, track=False)
-    return run.directory
 
 
 @pytest.fixture(scope="module")

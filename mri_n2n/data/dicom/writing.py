@@ -45,6 +45,7 @@ REQUIRED = {  # of a classic MR image by the standard, with what says that it is
     "EchoTrainLength": "",
 }
 LONGEST_DECIMAL = 16  # characters
+MAKER = "mri-n2n"  # as the headers of derived images call this program
 
 
 @quietly()
@@ -100,7 +101,7 @@ def _derived(source: Dataset, made: str, identity: str, description: str) -> Dat
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     reference.PurposeOfReferenceCodeSequence = [_code(codes.DCM.SourceImageForImageProcessingOperation)]
     equipment = Dataset()
-    equipment.Manufacturer, equipment.ManufacturerModelName = "mri-n2n", "mri-n2n"
+    equipment.Manufacturer, equipment.ManufacturerModelName = MAKER, MAKER
     equipment.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
     equipment.ContributionDescription = made[:1024]
     derived.SourceImageSequence = [reference]
@@ -115,7 +116,7 @@ def _derived(source: Dataset, made: str, identity: str, description: str) -> Dat
     derived.SOPInstanceUID = _uid(source.SOPInstanceUID, identity)
     meta = derived.file_meta
     meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = derived.SOPInstanceUID, uid.ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = uid.PYDICOM_IMPLEMENTATION_UID, "mri-n2n"
+    meta.ImplementationClassUID, meta.ImplementationVersionName = uid.PYDICOM_IMPLEMENTATION_UID, MAKER
     if "SourceApplicationEntityTitle" in meta:
         del meta.SourceApplicationEntityTitle
     return derived
