@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long demo benchmark benchmark-gpu clean
+.PHONY: install test test-long pacs-test demo benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,11 @@ test: install
 # Minutes of training on the shared data: the orderings that the results page claims.
 test-long: install
 	$(BIN)/python -m pytest -m long
+
+# The DICOM node beside a real PACS, Orthanc. A part of `make test` where that is installed.
+pacs-test: install
+	@command -v Orthanc >/dev/null || { echo "no Orthanc: apt install orthanc orthanc-dicomweb dicom3tools" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/pipelines/test_pacs.py
 
 # The main job without any download, in about four minutes on two CPU cores. Starts afresh each time.
 demo: install

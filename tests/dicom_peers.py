@@ -1,7 +1,9 @@
 """The other side of an association, for tests: one that sends, and one that receives. On loopback only."""
 
+import os
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,5 +105,22 @@ def uids(files: Sequence[Path]) -> list[str]:
     return [str(pydicom.dcmread(path).SOPInstanceUID) for path in files]
 
 
-def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate()}
+def start_node(
+    model: Path, folder: Path, port: int, peer: str, *more: object, caller: str = "SCANNER", before: str = ""
+) -> subprocess.Popen[bytes]:
+    """A node in a process of its own, listening. before: Python that it runs first."""
+    arguments = [folder / "inbox", folder / "out", "--model", model, "--port", port, "--allow", f"{caller}@127.0.0.1"]
+    arguments += ["--send-to", peer, "--settle", 1, "--simulate", "--device", "cpu", "--reserve", 0, *more]
+    script = folder / "node.py"
+    script.write_text(f"from pipelines.cli import main\n{before}\nif __name__ == '__main__':\n    main()\n")
+    asked = [sys.executable, str(script), "dicom-node", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
+    with (folder / "said.txt").open("ab") as said:
+        process = subprocess.Popen(asked, env=os.environ | environment, stdout=said, stderr=said)
+    wait_until(lambda: _listens(port), 120, lambda: process.poll() is None)
+    return process
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0

@@ -18,7 +18,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from mri_n2n.data.dicom import MR_IMAGES, SENT
 from mri_n2n.errors import UsageError
 from pipelines.batch.delivery import Hindrance
-from pipelines.node.peers import Caller, Peer, admitted, known_address
+from pipelines.node.peers import Caller, Peer, admitted, known_address, plain_address
 
 VERIFICATION = "1.2.840.10008.1.1"
 PLAIN = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]  # explicit and implicit little endian
@@ -38,7 +38,7 @@ class Door:
     host: str
     port: int
     callers: tuple[Caller, ...]
-    size: int = 64 << 20
+    size: int = 32 << 20
     associations: int = 8
 
 
@@ -77,7 +77,7 @@ class _Server(ThreadedAssociationServer):
         """Whether a connection is worth a thread."""
         del request
         return (
-            known_address(self.door.callers, client_address[0])
+            known_address(self.door.callers, plain_address(client_address[0]))
             and len(self.active_associations) < 2 * self.door.associations
         )
 
@@ -152,7 +152,7 @@ def _store(event: evt.Event, take: Callable[[Arrival], int]) -> int:
 def _admit(event: evt.Event, callers: tuple[Caller, ...]) -> None:
     """Reject one who may not call. (That the called title is ours, pynetdicom sees to.)"""
     asked: Any = event.assoc.requestor.primitive
-    if not admitted(callers, str(asked.calling_ae_title).strip(), str(event.assoc.requestor.address)):
+    if not admitted(callers, str(asked.calling_ae_title).strip(), _address(event.assoc)):
         event.assoc.acse.send_reject(*NOT_KNOWN)
         event.assoc.kill()
 
@@ -187,4 +187,8 @@ def _connected(server: ThreadedAssociationServer) -> set[str]:
 
 
 def _name(association: Association) -> str:
-    return f"{association.requestor.ae_title.strip()}@{association.requestor.address}"
+    return f"{association.requestor.ae_title.strip()}@{_address(association)}"
+
+
+def _address(association: Association) -> str:
+    return plain_address(str(association.requestor.address))

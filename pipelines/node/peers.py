@@ -21,7 +21,7 @@ class Caller:
         """From AE or AE@ADDRESS."""
         title, _, address = text.partition("@")
         try:
-            return cls(checked_title(title), str(ipaddress.ip_address(address)) if address else "")
+            return cls(checked_title(title), plain_address(address) if address else "")
         except ValueError:
             raise UsageError(f"{address!r} is not an IP address. Say --allow AE, or --allow AE@10.0.0.7.") from None
 
@@ -50,6 +50,13 @@ def checked_title(text: str) -> str:
     if not _TITLE.fullmatch(title):
         raise UsageError(f"{text!r} is no AE title, expected 1 to 16 characters of ASCII without \\ and @.")
     return title
+
+
+def plain_address(text: str) -> str:
+    """An IP address as it is usually written; an IPv4 one that comes as IPv6 is IPv4. Raises ValueError for others."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def admitted(callers: tuple[Caller, ...], title: str, address: str) -> bool:

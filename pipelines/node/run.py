@@ -74,6 +74,7 @@ def run_node(node: NodeSetup, setup: Setup, limits: Limits) -> Exit:
         inbox.resume({outcome.study for outcome in folder.outcomes() if outcome.reason not in AGAIN})
         senders = [stack.enter_context(Sender(folder, peer, node.door.title, node.retry)) for peer in node.peers]
         work = Node(node, inbox, folder, senders)
+        stack.callback(work.log)
         listener = stack.enter_context(listening(node.door, work.take))
         folder.log("listening", port=listener.port)
         every = min(LOOK, node.settle / 2)
@@ -109,10 +110,8 @@ class Node:
         if not listener.alive():
             raise RuntimeError("nobody listens any more")
         now = time.monotonic()
-        if now - self._logged >= TOLD and self._received:
-            with self._lock:
-                received, self._received = self._received, Counter()
-            self._folder.log("received", **received)
+        if now - self._logged >= TOLD:
+            self.log()
             self._logged = now
         if self._node.keep is not None and now - self._tidied >= min(TIDIED, max(1.0, self._node.keep * DAY)):
             self._tidy(self._node.keep * DAY)
@@ -122,6 +121,13 @@ class Node:
             self._sent = sent
             write_summary(self._folder)
         return self._inbox.stable(self._node.settle, listener.connected())
+
+    def log(self) -> None:
+        """Say how many instances came, and what was answered."""
+        with self._lock:
+            received, self._received = self._received, Counter()
+        if received:
+            self._folder.log("received", **received)
 
     def told(self, outcome: Outcome) -> bool:
         """Have the last word on a series, unless something came to it meanwhile; whether so."""

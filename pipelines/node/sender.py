@@ -18,6 +18,7 @@ from pipelines.node.peers import Peer
 
 POLL = 0.2  # seconds
 FIRST, LONGEST = 5.0, 900.0  # seconds until a series, or a peer, is tried again: doubled each time, up to the latter
+ABSENT = (Hindrance.UNREACHABLE, Hindrance.REJECTED)
 REMEMBERED = 1.0  # seconds between two records while a series is sent
 TAKEN = (0x0000, 0xB000, 0xB006, 0xB007)  # success, and warnings with which an instance is stored nevertheless
 
@@ -28,6 +29,7 @@ class Sender:
     def __init__(self, folder: BatchFolder, peer: Peer, title: str, first: float = FIRST) -> None:
         self._folder, self.peer, self._title, self._first = folder, peer, title, first
         self._waiting: dict[tuple[str, str], float] = {}  # when the edition of a series is due
+        self._sending: tuple[str, str] | None = None
         self._failures, self._rest = 0, 0.0  # of the peer in a row; until when it is left alone
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -64,8 +66,9 @@ class Sender:
         return known is not None and known.done
 
     def _begun(self, study: str, key: str) -> bool:
+        """Whether the peer has a part of an edition, or may have: then it is to get the rest."""
         known = delivery(self._folder, self.peer.title, study, key)
-        return known is not None and bool(known.accepted)  # a part of a series is not left with the peer
+        return (study, key) == self._sending or bool(known and known.accepted)
 
     def _run(self) -> None:
         while not self._stop.wait(POLL):
@@ -78,22 +81,26 @@ class Sender:
 
     def _brought(self, study: str, key: str) -> bool:
         """Try to bring a series to the peer; whether there is sense in trying the next one now."""
+        self._sending = (study, key)
         try:
             record = self._sent(study, key)
         except Exception:  # noqa: BLE001 (for the owner's eyes; the disk may be full: later it may not be)
             with suppress(UsageError):
                 self._folder.remember("errors", study=study, text=traceback.format_exc())
             record = None
-        reached = record is not None and record.hindrance in ("", Hindrance.REFUSED, Hindrance.CHANGED)
+        if record and record.hindrance in ABSENT:  # the peer is left alone, and so are the others
+            self._failures += 1
+            self._rest = time.monotonic() + self._pause(self._failures)
+            return False
+        self._failures = 0
         with self._lock:
+            self._sending = None
             if record and record.done:
                 self._waiting.pop((study, key), None)
                 self.sent += 1
-            elif record and reached and not self._stop.is_set():
-                self._waiting[study, key] = time.monotonic() + self._pause(record.attempts)
-            self._failures = 0 if reached else self._failures + 1
-            self._rest = 0.0 if reached else time.monotonic() + self._pause(self._failures)
-        return reached
+            elif (study, key) in self._waiting:  # this one is left alone, and is in no other's way
+                self._waiting[study, key] = time.monotonic() + (self._pause(record.attempts) if record else LONGEST)
+        return True
 
     def _pause(self, failures: int) -> float:
         return min(LONGEST, self._first * 2.0 ** min(failures - 1, 20))
