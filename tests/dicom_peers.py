@@ -14,6 +14,7 @@ from typing import Any
 import pydicom
 import pytest
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_ECHO
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -53,10 +54,16 @@ def calling(port: int, caller: str = "SCANNER", called: str = "MRI-N2N", syntax:
             association.abort()
 
 
+def ask_echo(association: Any, number: int) -> None:
+    """Send a C-ECHO and do not wait for an answer."""
+    request = C_ECHO()
+    request.MessageID, request.AffectedSOPClassUID = number, VERIFICATION
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+
+
 def store(port: int, files: Sequence[Path], **options: Any) -> list[int | None]:
     """The node's status for each file; None where there is none."""
     with calling(port, **options) as association:
-        assert association.is_established
         found = []
         for path in files:
             status = association.send_c_store(path) if association.is_established else None

@@ -47,6 +47,11 @@ class Delivery:
         return len(self.accepted) == self.files
 
     @property
+    def begun(self) -> bool:
+        """Whether the peer has a part of it, or may have: the last attempt did not come to an end."""
+        return bool(self.accepted) or (self.attempts > 0 and self.hindrance in (Hindrance.NONE, Hindrance.BROKEN))
+
+    @property
     def said(self) -> str:
         """The state in words."""
         if self.done:
@@ -68,7 +73,7 @@ def deliveries(folder: BatchFolder) -> list[Delivery]:
     """All that count: those of the present editions, and of earlier ones that went out, or began to."""
     found = [record for path in sorted((folder.path / "delivered").glob("*/*.json")) if (record := _read(path))]
     present = {outcome.study: outcome.key for outcome in folder.outcomes()} if found else {}
-    return [record for record in found if record.accepted or present.get(record.study) == record.key]
+    return [record for record in found if record.begun or present.get(record.study) == record.key]
 
 
 def delivery_table(records: Sequence[Delivery]) -> str:

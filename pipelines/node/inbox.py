@@ -1,31 +1,26 @@
 """The folder that received instances are kept in: on the disk before anybody is told so, and once each.
 
-INBOX/
-  inbox.json             says that the folder is ours
-  SERIES/INSTANCE.dcm    an instance; both names are hashes of UIDs
-  SERIES/.settled        the batch has had the last word on what is there
-  SERIES/.removed.json   what was there, before it was removed: SHA-256 by name
-  SERIES/.replaced/      what instances were before they came again with another content
+INBOX/inbox.json says that the folder is ours; INBOX/SERIES/ is a series (see `series_folder`). A series is open until
+the batch has had the last word on all that came.
 """
 
-import hashlib
-import os
 import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mri_n2n.data import dicom
-from mri_n2n.durable import check_writable, disk_full, read_json, replacing, sync_directory, write_json, writing
+from mri_n2n.durable import check_writable, disk_full, read_json, write_json, writing
 from mri_n2n.errors import UsageError
 from pipelines.batch.discovery import Study, study_name
+from pipelines.node import series_folder
 from pipelines.node.answer import Answer, Refused
 
 FORMAT = "mri-n2n inbox 1"
-MARKER, SETTLED, REMOVED, REPLACED = "inbox.json", ".settled", ".removed.json", ".replaced"
+MARKER = "inbox.json"
 PATIENCE = 20  # times the settling time that a sender may keep a series open by staying connected
 
 
@@ -40,7 +35,7 @@ class Room:
 
 @dataclass
 class _Open:
-    """A series without a last word yet. changes: how often something came to it; looked: and had when looked at."""
+    """An open series. changes: how often something came to it; looked: and had when looked at."""
 
     instances: int
     size: int
@@ -49,6 +44,17 @@ class _Open:
     changes: int = 0
     looked: int = -1
     senders: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, folder: Path) -> "_Open":
+        """With what is on the disk."""
+        files = series_folder.instances(folder)
+        return cls(len(files), sum(path.stat().st_size for path in files), time.monotonic())
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing has come since it was looked at."""
+        return not self.writing and self.changes == self.looked
 
 
 class Inbox:
@@ -77,27 +83,20 @@ class Inbox:
     def resume(self, settled: Collection[str]) -> None:
         """Take up what is there: a series is open unless it is one of `settled` and nothing has come since."""
         for folder in self._folders():
-            for left in folder.glob(".partial-*"):
-                left.unlink(missing_ok=True)
-            if (folder / REMOVED).exists():
-                _remove(folder)
-            elif not (folder.name in settled and (folder / SETTLED).exists()):
-                self._open[folder.name] = _opened(folder)
+            series_folder.clear(folder)
+            if series_folder.was_removed(folder):
+                series_folder.remove(folder)
+            elif not (folder.name in settled and series_folder.settled_at(folder)):
+                self._open[folder.name] = _Open.of(folder)
 
     def keep(self, instance: dicom.Instance, sender: str) -> Answer:
         """Have an instance durably on the disk; raises `Refused` if that cannot be."""
-        folder = self.path / study_name(f"series {instance.series}")
-        path = folder / f"{study_name(instance.uid)}.dcm"
-        if _known(path, instance.content):
+        path = self.path / study_name(f"series {instance.series}") / f"{study_name(instance.uid)}.dcm"
+        if series_folder.known(path, instance.content):
             return Answer.AGAIN
         try:
-            with self._arriving(path, len(instance.content), sender), writing(path):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                (folder / SETTLED).unlink(missing_ok=True)
-                sync_directory(self.path)
-                _set_aside(path)
-                with replacing(path) as temporary:
-                    temporary.write_bytes(instance.content)
+            with self._arriving(path, len(instance.content), sender):
+                series_folder.write(path, instance.content)
         except UsageError as error:
             raise Refused(Answer.FULL if disk_full(error) else Answer.TROUBLE) from error
         return Answer.KEPT
@@ -111,50 +110,40 @@ class Inbox:
                 busy = not series.senders.isdisjoint(connected) and quiet < PATIENCE * settle
                 if series.writing or quiet < settle or busy:
                     continue
-                files = tuple(path.relative_to(self.path).as_posix() for path in _instances(self.path / name))
+                files = series_folder.instances(self.path / name)
                 if files:
                     series.looked = series.changes
-                    found.append(Study(name, files, series=True))
-                else:
+                    relatives = tuple(path.relative_to(self.path).as_posix() for path in files)
+                    found.append(Study(name, relatives, series=True))
+                else:  # nothing of it could be written
                     del self._open[name]
         return found
 
     def unchanged(self, name: str) -> bool:
         """Whether nothing has come to a series since it was last found to be stable."""
         with self._lock:
-            return self._unchanged(name)
+            return self._open[name].unchanged
 
     def settle(self, name: str) -> bool:
         """Take it that the last word is said on a series, unless something has come to it since; whether so."""
         with self._lock:
-            if not self._unchanged(name):
+            if not self._open[name].unchanged:
                 return False
-            with suppress(OSError):  # then it is looked at again after a restart
-                (self.path / name / SETTLED).touch()
+            series_folder.settle(self.path / name)
             del self._open[name]
             return True
 
-    def _unchanged(self, name: str) -> bool:
-        series = self._open[name]
-        return not series.writing and series.changes == series.looked
-
     def settled_for(self, seconds: float) -> list[str]:
         """Series that have been settled for so long and are still there."""
-        found = []
-        for folder in self._folders():
-            with suppress(OSError):
-                if time.time() - (folder / SETTLED).stat().st_mtime >= seconds and folder.name not in self._open:
-                    found.append(folder.name)
-        return found
+        limit = time.time() - seconds
+        times = {folder.name: series_folder.settled_at(folder) for folder in self._folders()}
+        return [name for name, since in times.items() if since and since <= limit and name not in self._open]
 
     def remove(self, name: str) -> None:
         """Remove the instances of a settled series, and remember which they were."""
-        folder = self.path / name
         with self._lock:
-            if name in self._open:
-                return
-            write_json(folder / REMOVED, {path.stem: _sha256(path.read_bytes()) for path in _instances(folder)})
-            _remove(folder)
+            if name not in self._open:
+                series_folder.remove(self.path / name)
 
     @contextmanager
     def _arriving(self, path: Path, size: int, sender: str) -> Iterator[None]:
@@ -162,9 +151,9 @@ class Inbox:
         if shutil.disk_usage(self.path).free < self._room.reserve + size:
             raise Refused(Answer.FULL)
         with self._lock:
-            if (path.parent / REMOVED).exists():
+            if series_folder.was_removed(path.parent):
                 raise Refused(Answer.REMOVED)
-            series = self._open.setdefault(path.parent.name, _opened(path.parent))
+            series = self._open.setdefault(path.parent.name, _Open.of(path.parent))
             new = not path.exists()
             if series.instances + new > self._room.instances or series.size + size > self._room.size:
                 raise Refused(Answer.TOO_LARGE)
@@ -180,46 +169,3 @@ class Inbox:
 
     def _folders(self) -> list[Path]:
         return [path for path in sorted(self.path.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-
-
-def _opened(folder: Path) -> _Open:
-    files = _instances(folder)
-    return _Open(len(files), sum(path.stat().st_size for path in files), time.monotonic())
-
-
-def _instances(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.dcm") if not path.name.startswith("."))
-
-
-def _known(path: Path, content: bytes) -> bool:
-    """Whether an instance came before, with this content."""
-    removed = path.parent / REMOVED
-    if removed.exists():
-        return bool(read_json(removed, "list of instances").get(path.stem) == _sha256(content))
-    if not path.exists() or not dicom.same(path.read_bytes(), content):
-        return False
-    sync_directory(path.parent)  # whoever wrote it may have ended before that
-    return True
-
-
-def _set_aside(path: Path) -> None:
-    """Keep what an instance was, before it is replaced."""
-    if not path.exists():
-        return
-    with writing(path):
-        aside = path.parent / REPLACED
-        aside.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileExistsError):
-            os.link(path, aside / f"{path.stem}-{_sha256(path.read_bytes())[:16]}.dcm")
-        sync_directory(aside)
-
-
-def _remove(folder: Path) -> None:
-    for path in _instances(folder):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(folder / REPLACED, ignore_errors=True)
-    (folder / SETTLED).unlink(missing_ok=True)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

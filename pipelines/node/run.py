@@ -17,7 +17,7 @@ from mri_n2n.errors import BadVolume, Problem, UsageError
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, State
-from pipelines.batch.run import Exit, Feed, Limits, run_batch
+from pipelines.batch.run import SUMMARISED, Exit, Feed, Limits, run_batch
 from pipelines.batch.study import AGAIN, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused
@@ -58,6 +58,8 @@ class NodeSetup:
             raise UsageError("nobody may send: say who with --allow AE or --allow AE@ADDRESS.")
         if len({peer.title for peer in self.peers}) < len(self.peers):
             raise UsageError("--send-to names an AE title twice.")
+        if not 0 <= self.door.port < 65536:
+            raise UsageError(f"--port {self.door.port} is none, expected a number up to 65535.")
 
 
 def run_node(node: NodeSetup, setup: Setup, limits: Limits) -> Exit:
@@ -72,6 +74,7 @@ def run_node(node: NodeSetup, setup: Setup, limits: Limits) -> Exit:
         warnings.simplefilter("ignore")  # they may name a person
         stack.enter_context(alone(node.inbox))
         inbox.resume({outcome.study for outcome in folder.outcomes() if outcome.reason not in AGAIN})
+        stack.callback(write_summary, folder)  # when the last one has sent its last
         senders = [stack.enter_context(Sender(folder, peer, node.door.title, node.retry)) for peer in node.peers]
         work = Node(node, inbox, folder, senders)
         stack.callback(work.log)
@@ -88,8 +91,8 @@ class Node:
         self._node, self._inbox, self._folder, self._senders = node, inbox, folder, senders
         self._received: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._sent = 0
-        self._logged = self._tidied = time.monotonic() - DAY
+        self._tried = 0
+        self._logged = self._tidied = self._summarised = time.monotonic() - DAY
 
     def take(self, arrival: Arrival) -> int:
         """Keep an instance; return the status to answer with. In any thread."""
@@ -116,10 +119,10 @@ class Node:
         if self._node.keep is not None and now - self._tidied >= min(TIDIED, max(1.0, self._node.keep * DAY)):
             self._tidy(self._node.keep * DAY)
             self._tidied = now
-        sent = sum(sender.sent for sender in self._senders)
-        if sent != self._sent:
-            self._sent = sent
+        tried = sum(sender.attempts for sender in self._senders)
+        if tried != self._tried and now - self._summarised >= SUMMARISED:
             write_summary(self._folder)
+            self._tried, self._summarised = tried, now
         return self._inbox.stable(self._node.settle, listener.connected())
 
     def log(self) -> None:

@@ -33,7 +33,7 @@ class Sender:
         self._failures, self._rest = 0, 0.0  # of the peer in a row; until when it is left alone
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.sent = 0  # series that have been delivered since we began
+        self.attempts = 0  # since we began
 
     def __enter__(self) -> "Sender":
         """Begin, with what an earlier sender left."""
@@ -66,9 +66,9 @@ class Sender:
         return known is not None and known.done
 
     def _begun(self, study: str, key: str) -> bool:
-        """Whether the peer has a part of an edition, or may have: then it is to get the rest."""
+        """Whether the peer may have a part of an edition: then it is to get the rest."""
         known = delivery(self._folder, self.peer.title, study, key)
-        return (study, key) == self._sending or bool(known and known.accepted)
+        return (study, key) == self._sending or bool(known and known.begun)
 
     def _run(self) -> None:
         while not self._stop.wait(POLL):
@@ -81,26 +81,28 @@ class Sender:
 
     def _brought(self, study: str, key: str) -> bool:
         """Try to bring a series to the peer; whether there is sense in trying the next one now."""
-        self._sending = (study, key)
+        with self._lock:
+            if (study, key) not in self._waiting:  # there is a later edition by now
+                return True
+            self._sending = (study, key)
+        self.attempts += 1
         try:
             record = self._sent(study, key)
         except Exception:  # noqa: BLE001 (for the owner's eyes; the disk may be full: later it may not be)
             with suppress(UsageError):
                 self._folder.remember("errors", study=study, text=traceback.format_exc())
             record = None
-        if record and record.hindrance in ABSENT:  # the peer is left alone, and so are the others
-            self._failures += 1
-            self._rest = time.monotonic() + self._pause(self._failures)
-            return False
-        self._failures = 0
+        absent = record is not None and record.hindrance in ABSENT
+        self._failures = self._failures + 1 if absent else 0
         with self._lock:
             self._sending = None
-            if record and record.done:
+            if absent:  # the peer is left alone, and so are the others
+                self._rest = time.monotonic() + self._pause(self._failures)
+            elif record and record.done:
                 self._waiting.pop((study, key), None)
-                self.sent += 1
             elif (study, key) in self._waiting:  # this one is left alone, and is in no other's way
                 self._waiting[study, key] = time.monotonic() + (self._pause(record.attempts) if record else LONGEST)
-        return True
+        return not absent
 
     def _pause(self, failures: int) -> float:
         return min(LONGEST, self._first * 2.0 ** min(failures - 1, 20))
@@ -126,6 +128,7 @@ class Sender:
         remembered = time.monotonic()
         try:
             with associated(self.peer, self._title) as send:
+                record.write(self._folder)  # that it has begun
                 for name in names:
                     if self._stop.is_set():
                         break
