@@ -339,8 +339,8 @@ def record(folder: BatchFolder) -> Delivery:
     return found
 
 
-def sender(folder: BatchFolder, port: int) -> Sender:
-    return Sender(folder, Peer("PACS", "127.0.0.1", port), "MRI-N2N", first=0.2)
+def sender(folder: BatchFolder, port: int, first: float = 0.2) -> Sender:
+    return Sender(folder, Peer("PACS", "127.0.0.1", port), "MRI-N2N", first)
 
 
 def test_a_peer_that_is_down_gets_it_later(folder: BatchFolder, tmp_path: Path) -> None:
@@ -395,9 +395,9 @@ def test_a_later_edition_takes_the_place_of_an_earlier_one(
 ) -> None:
     """But of one that is half there the rest is sent, too: a part of a series helps nobody."""
     pacs = Pacs(free_port(), answer=lambda count: 0xA700 if count >= taken else 0x0000)
-    with pacs.open(), sender(folder, pacs.port) as one:
+    with pacs.open(), sender(folder, pacs.port, first=2.0) as one:
         one.tell(published(folder, tmp_path, "a" * 64, "1.2.1"))
-        wait_until(lambda: record(folder).attempts > 0)
+        wait_until(lambda: record(folder).hindrance is Hindrance.REFUSED)
         later = published(folder, tmp_path, "b" * 64, "1.2.2")
         one.tell(later)
         pacs.answer = lambda _: 0x0000
@@ -411,6 +411,7 @@ def test_a_later_edition_takes_the_place_of_an_earlier_one(
 
 KILLED_BEFORE_THE_ANSWER = """
 from pipelines.node import inbox
+import os
 keep = inbox.Inbox.keep
 def kept(self, instance, sender):
     answer = keep(self, instance, sender)
@@ -421,6 +422,7 @@ inbox.Inbox.keep = kept
 """
 KILLED_BEFORE_REMEMBERING = """
 from pipelines.batch import delivery
+import os
 write = delivery.Delivery.write
 def written(self, folder):
     if self.accepted:  # not when it says that it begins
