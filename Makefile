@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long test-ray demo benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray pacs-test demo benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -28,6 +28,11 @@ test-long: install
 # Studies on two Ray machines of which one is killed: some minutes. It is part of test-long, too.
 test-ray: install
 	$(BIN)/python -m pytest tests/pipelines/test_batch_ray.py
+
+# The DICOM node beside a real PACS, Orthanc. A part of `make test` where that is installed.
+pacs-test: install
+	@command -v Orthanc >/dev/null || { echo "no Orthanc: apt install orthanc orthanc-dicomweb dicom3tools" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/pipelines/test_pacs.py
 
 # The main job without any download, in about four minutes on two CPU cores. Starts afresh each time.
 demo: install

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from mri_n2n.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ASKING = threading.Lock()  # a process has one umask, and it is asked by setting it
 
 
 @contextmanager
@@ -189,6 +191,7 @@ def sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
+    with _ASKING:
+        current = os.umask(0o022)
+        os.umask(current)
     return current

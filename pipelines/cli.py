@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
 
 if TYPE_CHECKING:
+    from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Engine
 
 LATER = 5.0  # seconds in which a failed process's others are stopped
@@ -148,12 +150,10 @@ def batch_command(
     Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
     another process is at work on the shard.
     """
-    from contextlib import suppress
-    from traceback import format_exc
-
     from mri_n2n.run_directory import find_run
+    from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.folder import BatchFolder
-    from pipelines.batch.run import Exit, Limits, run_batch
+    from pipelines.batch.run import Limits, run_batch
     from pipelines.batch.shard import WHOLE, chosen_shard
     from pipelines.batch.study import Setup
     from pipelines.batch.summary import shards, table
@@ -162,6 +162,7 @@ def batch_command(
     if str(source) == "status" and model is None:
         typer.echo(table(folder.existing()))
         typer.echo(shards(folder), nl=False)
+        typer.echo(delivery_table(deliveries(folder)), nl=False)
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
@@ -170,8 +171,64 @@ def batch_command(
     folder = BatchFolder(output, share)
     if share != WHOLE:
         typer.echo(f"Shard {share} of the studies.")
+    _unattended(folder, lambda: run_batch(source, setup, limits, share, _engine(engine)))
+
+
+@app.command("dicom-node")
+def dicom_node_command(
+    inbox: Annotated[Path, typer.Argument(help="Folder for what is received; of this node alone.")],
+    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary, as of batch.")],
+    model: Annotated[Path, typer.Option(help="A run's folder, or its name under runs/.")],
+    allow: Annotated[list[str], typer.Option(help="Who may send: AE, or AE@ADDRESS. May be given again.")],
+    send_to: Annotated[
+        list[str] | None, typer.Option(help="Where derived series go: AE@HOST:PORT. May be given again.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="AE title of this node.")] = "MRI-N2N",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
+    settle: Annotated[float, typer.Option(help="Seconds without a new image after which a series is whole.")] = 30.0,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="Days until a series that was delivered is removed from INBOX.", show_default="for ever"),
+    ] = None,
+    reserve: Annotated[float, typer.Option(help="Gigabytes of the disk that are left free.")] = 2.0,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Undersample what comes first, as in training.")] = False,
+    white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a series may take.")] = 3600.0,
+    grace: Annotated[float, typer.Option(help="Seconds that the series at hand still has after SIGTERM.")] = 30.0,
+    device: Device = "auto",
+) -> None:
+    """Receive DICOM MR series, reconstruct them and send the derived series on, until SIGTERM.
+
+    Exit codes: 2 usage, 70 bug, 74 disk full, 75 stopped by a signal.
+    """
+    from mri_n2n.run_directory import find_run
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.run import Limits
+    from pipelines.batch.study import Setup
+    from pipelines.node.association import Door
+    from pipelines.node.inbox import Room
+    from pipelines.node.peers import Caller, Peer, checked_title
+    from pipelines.node.run import NodeSetup, run_node
+
+    door = Door(checked_title(title), host, port, tuple(Caller.parse(caller) for caller in allow))
+    peers = tuple(Peer.parse(peer) for peer in send_to or ())
+    node = NodeSetup(inbox, door, peers, settle, keep, Room(reserve=int(reserve * 2**30)))
+    setup = Setup(find_run(model), output, device, simulate, white)
+    _unattended(BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace)))
+
+
+def _unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
+    """Run a batch, say what became of the studies, and exit with its code."""
+    from contextlib import suppress
+    from traceback import format_exc
+
+    from pipelines.batch.delivery import deliveries, delivery_table
+    from pipelines.batch.run import Exit
+    from pipelines.batch.summary import table
+
     try:
-        ended = run_batch(source, setup, limits, share, _engine(engine))
+        ended = work()
     except UsageError:
         raise
     except KeyboardInterrupt:  # before there was anything to drain
@@ -182,8 +239,9 @@ def batch_command(
         typer.echo(f"error: a bug. What happened is in {folder.private / 'errors.jsonl'}.", err=True)
         raise typer.Exit(Exit.BUG) from None
     typer.echo(table(folder.outcomes()))
-    typer.echo(f"Summary: {output / 'summary.html'}; reconstructions: {output / 'studies'}")
-    if ended is Exit.DRAINED:
+    typer.echo(delivery_table(deliveries(folder)), nl=False)
+    typer.echo(f"Summary: {folder.path / 'summary.html'}; reconstructions: {folder.path / 'studies'}")
+    if ended == Exit.DRAINED:
         typer.echo("Stopped. Go on with the same command.")
     raise typer.Exit(ended)
 

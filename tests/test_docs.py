@@ -56,7 +56,7 @@ def test_commands_in_the_documentation_exist(page: str) -> None:
 
     root = get_command(app)
     text = re.sub(r"^torchrun .*$", "", (ROOT / page).read_text(), flags=re.M)  # its options are not ours
-    used = re.findall(r"mri-n2n ([a-z]+)(?: ([a-z0-9]+))?", text)
+    used = re.findall(r"mri-n2n ([a-z]+(?:-[a-z]+)?)(?: ([a-z0-9]+))?", text)
     assert used
     for first, second in used:
         assert first in root.commands, first

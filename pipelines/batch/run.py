@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 from mri_n2n.durable import Busy, disk_full
@@ -52,8 +53,26 @@ class Limits:
             raise UsageError("--time-limit and --watch must be positive, and --grace not negative.")
 
 
-def run_batch(source: Path, setup: Setup, limits: Limits, shard: Shard = WHOLE, engine: Engine = one_by_one) -> Exit:
-    """Work on every study in `source` that is the shard's; return how it ended.
+@dataclass(frozen=True)
+class Feed:
+    """Where studies come from. look: finds them, and calls its argument all the while. told: hears what became of one,
+    and says whether that is the last word as long as the files stay the same; else it is worked on again when it is
+    found the next time. news: whether the summary has something to tell beside what became of studies."""
+
+    look: Callable[[Callable[[], None]], list[Study]]
+    told: Callable[[Outcome], bool] = lambda _: True
+    news: Callable[[], bool] = lambda: False
+
+
+def run_batch(
+    source: Path,
+    setup: Setup,
+    limits: Limits,
+    shard: Shard = WHOLE,
+    engine: Engine = one_by_one,
+    feed: Feed | None = None,
+) -> Exit:
+    """Work on every study in `source` that is the shard's, or on those that `feed` finds there; return how it ended.
 
     What an earlier batch of the same configuration has settled is left as it is, and counted. To watch is to go on
     with studies that are new or have changed, once they are the same in two looks, until a signal comes. engine: how
@@ -70,7 +89,7 @@ def run_batch(source: Path, setup: Setup, limits: Limits, shard: Shard = WHOLE, 
         try:
             folder.open()
             with _held(folder, supervision) as held:
-                return _logged(source, held, setup, limits, supervision, engine)
+                return _logged(source, held, setup, limits, supervision, engine, feed or Feed(partial(studies, source)))
         except Abandoned:
             return Exit.DRAINED
         except (DiskFull, UsageError) as error:
@@ -98,12 +117,18 @@ def _held(folder: BatchFolder, supervision: Supervision) -> Iterator[BatchFolder
 
 
 def _logged(
-    source: Path, folder: BatchFolder, setup: Setup, limits: Limits, supervision: Supervision, engine: Engine
+    source: Path,
+    folder: BatchFolder,
+    setup: Setup,
+    limits: Limits,
+    supervision: Supervision,
+    engine: Engine,
+    feed: Feed,
 ) -> Exit:
     folder.log("begun", shard=str(folder.shard), **setup.configuration())
     try:
         with engine(setup, folder, limits.time, supervision) as work:
-            ended = _looks(source, folder, limits.watch, supervision, work)
+            ended = _looks(source, folder, limits.watch, supervision, work, feed)
     except Abandoned:
         ended = Exit.DRAINED
     _summarise(folder, supervision, wait=True)
@@ -111,13 +136,21 @@ def _logged(
     return ended
 
 
-def _looks(source: Path, folder: BatchFolder, watch: float | None, supervision: Supervision, work: Work) -> Exit:
+def _looks(
+    source: Path, folder: BatchFolder, watch: float | None, supervision: Supervision, work: Work, feed: Feed
+) -> Exit:
     """One look at the input, or one after the other until `Abandoned` is raised."""
     ended = Exit.ALL_DONE
     settled: dict[str, _Seen] = {}
     before: dict[str, _Seen] = {}
+    now: dict[str, _Seen] = {}
+
+    def settle(outcome: Outcome) -> None:
+        if feed.told(outcome):
+            settled[outcome.study] = now[outcome.study]
+
     while True:
-        found = studies(source, supervision.heed)
+        found = feed.look(supervision.heed)
         if not found and watch is None:
             raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
         now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study)}
@@ -127,21 +160,23 @@ def _looks(source: Path, folder: BatchFolder, watch: float | None, supervision: 
         if due:
             folder.name({study.name: study.files for study in due})
             outcomes = bar(work(source, due), description="studies", unit="study", total=len(due))
-            ended = max(ended, _worked_through(outcomes, folder, supervision))
+            ended = max(ended, _worked_through(outcomes, folder, supervision, settle))
         if watch is None:
             return ended
-        if due:
-            settled |= {study.name: now[study.name] for study in due}
+        if due or feed.news():
             _summarise(folder, supervision, wait=True)
         before = now
         supervision.wait(watch)
 
 
-def _worked_through(outcomes: Iterable[Outcome], folder: BatchFolder, supervision: Supervision) -> Exit:
+def _worked_through(
+    outcomes: Iterable[Outcome], folder: BatchFolder, supervision: Supervision, settle: Callable[[Outcome], None]
+) -> Exit:
     ended = Exit.ALL_DONE
     summarised = time.monotonic()
     for outcome in outcomes:
         folder.log("study", study=outcome.study, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+        settle(outcome)
         if outcome.state is not State.DONE:
             ended = Exit.SOME_NOT
         if time.monotonic() - summarised > SUMMARISED * folder.shard.count:
