@@ -15,6 +15,7 @@ from mri_n2n.cli import Device, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
 
+RESEARCH = ("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK")  # what reconstruction does without
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
@@ -128,6 +129,10 @@ def batch_command(
     watch: Annotated[
         float | None, typer.Option(help="Keep going: look for new studies every so many seconds, until SIGTERM.")
     ] = None,
+    weights_sha256: Annotated[
+        str | None,
+        typer.Option(envvar="MRI_N2N_WEIGHTS_SHA256", help="The only weights that may run, by their SHA-256."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
@@ -149,7 +154,7 @@ def batch_command(
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
-    setup = Setup(find_run(model), output, device, simulate, white)
+    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256 or None)
     try:
         ended = run_batch(source, setup, Limits(time_limit, grace, watch))
     except UsageError:
@@ -268,6 +273,11 @@ def main() -> None:
     except UsageError as error:
         _let_the_first_speak()
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in RESEARCH:
+            raise
+        print(f"error: {error.name} is not installed here. Run: pip install 'mri-n2n[research]'", file=sys.stderr)
         sys.exit(2)
     except PermissionError as error:  # met by looking, before there is anything to read or write
         print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)

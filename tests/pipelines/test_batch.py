@@ -25,12 +25,8 @@ from dicom_files import Edit, at, everywhere, gap, some_series
 from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.durable import alone
-from mri_n2n.recipes import Recipe
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
-from mri_n2n.simulation import simulate_path
-from mri_n2n.slice_training import create_slice_run, train_on_slices
-from mri_n2n.task import Undersampling
 from pipelines.batch.discovery import Study, studies, study_name
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason, State
@@ -41,35 +37,6 @@ from pipelines.batch.worker import Worker
 CPU = torch.device("cpu")
 PATIENT = "DOE^JANE"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-
-
-@pytest.fixture(scope="module")
-def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that was trained for two steps."""
-    from mri_n2n.data.slices import open_prepared
-    from mri_n2n.networks.spec import UNetSpec
-    from mri_n2n.recipes import Optimisation, undersampling_task
-
-    recipe = Recipe(undersampling_task(acceleration=5.0), Optimisation(steps=2, batch_size=2), UNetSpec(width=6))
-    data = open_prepared(prepared)
-    run = create_slice_run(tmp_path_factory.mktemp("model") / "run", recipe, prepared, data, CPU)
-    assert train_on_slices(run, data, CPU, track=False)
-    return run.directory
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four small scans, named after a patient."""
-    folder = tmp_path_factory.mktemp("scans")
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        head = (rng.random((16, 20, 6)) * 200).astype(np.uint8)
-        nibabel.Nifti1Image(head, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(folder / f"{PATIENT}-{number}.nii.gz")
-    out = tmp_path_factory.mktemp("mrd")
-    simulate_path(folder, out, Undersampling(3.0, None), 0)
-    for about in out.glob("*.json"):
-        about.unlink()
-    return out
 
 
 def setup(model: Path, output: Path, *, simulate: bool = False) -> Setup:
@@ -611,6 +578,28 @@ def test_a_process_that_dies_is_tried_once_more(
     assert BatchFolder(tmp_path / "out").outcome("s") == outcome
 
 
+def test_a_process_that_the_system_ended_for_want_of_memory(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's own count tells it from a crash, here as if the worker had been ended twice."""
+
+    class Dead:
+        def send(self, work: object) -> None:
+            kills = int(vmstat.read_text().split()[-1])
+            vmstat.write_text(f"nr_free_pages 7\noom_kill {kills + 1}\n")
+
+        def poll(self, _: float) -> bool:
+            raise EOFError
+
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 7\noom_kill 3\n")
+    monkeypatch.setattr("mri_n2n.environment.VIRTUAL_MEMORY", vmstat)
+    monkeypatch.setattr(Worker, "_ready", lambda _: Dead())
+    BatchFolder(tmp_path / "out").open()
+    with Worker(setup(model, tmp_path / "out"), 10.0, lambda: False) as worker:
+        assert worker.work(scans, first_of(scans)).reason is Reason.OUT_OF_MEMORY
+
+
 def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans: Path, tmp_path: Path) -> None:
     BatchFolder(tmp_path / "out").open()
     one, two = (Study(name, (path.name,)) for name, path in zip("st", sorted(scans.glob("*.h5")), strict=False))
@@ -619,6 +608,42 @@ def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans:
         worker._process.kill()
         worker._process.join()
         assert worker.work(scans, two).reason is Reason.RECONSTRUCTED
+
+
+# Weights
+
+
+def test_only_the_weights_that_were_meant_may_run(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(model, tmp_path / "mine")
+    weights = open_run(mine).provenance()["weights_sha256"]
+    batch = ("batch", scans, tmp_path / "out", "--model", mine, "--device", "cpu")
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "0" * 64)
+    refused = cli(*batch)
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "")  # as a compose file says that it is not set
+    (file,) = mine.glob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = cli(*batch)
+    for answer, message in ((refused, "expected 0000"), (damaged, "the weights' SHA-256 differs")):
+        assert answer.code == 2
+        assert message in answer.err
+        assert answer.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    file.write_bytes(whole)
+    assert cli(*batch, "--weights-sha256", weights).code == Exit.ALL_DONE
+
+
+def test_what_reconstructs_is_light() -> None:
+    """Neither what only training needs, nor what takes seconds to import, is waited for (twice: by both processes)."""
+    script = (
+        "import sys, pipelines.batch.run\n"
+        "slow = {'matplotlib', 'mlflow', 'monai', 'pandas', 'pyvips', 'scipy.stats', 'sigpy', 'SimpleITK'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # Mistakes
