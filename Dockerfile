@@ -37,7 +37,7 @@ COPY natural_images natural_images
 COPY pipelines pipelines
 RUN /opt/tools/bin/pip --python /opt/mri-n2n/bin/python install --constraint constraints.txt ".${EXTRAS}" \
     && /opt/tools/bin/pip --python /opt/mri-n2n/bin/python check \
-    && rm -r /opt/mri-n2n/lib/python3*/site-packages/torch/{include,test} \
+    && rm -rf /opt/mri-n2n/lib/python3*/site-packages/torch/{include,test} \
     && mkdir /opt/mri-n2n/share/mri-n2n \
     && /opt/tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
         --output-file /opt/mri-n2n/share/mri-n2n/sbom.cdx.json /opt/mri-n2n/bin/python

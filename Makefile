@@ -25,7 +25,7 @@ test: install
 test-long: install
 	$(BIN)/python -m pytest -m long
 
-# Builds the container and runs it as a hospital would, in about ten minutes; see docs/containers.md.
+# Builds the container and runs it as a hospital would, in about a quarter of an hour; see docs/containers.md.
 container-test: install
 	@for tool in buildah debootstrap podman runc; do command -v $$tool > /dev/null || \
 		{ echo "make container-test needs $$tool. On Debian: apt install buildah debootstrap podman runc"; exit 2; }; done

@@ -21,4 +21,4 @@ WORKDIR /tmp
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=10s --start-period=2m \
     CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:5000/health')"]
-ENTRYPOINT ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000"]
+ENTRYPOINT ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1"]
