@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Generator, Tensor, nn
 
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint, split
@@ -16,6 +16,7 @@ from mri_n2n.task import HorvitzThompson, UndersampledPair
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Predict
 
+QUALITY = "quality.json"  # in a run's evaluation: the validation subjects' figures
 SLICES = 8  # of a volume, evenly spread
 RARE = 0.005  # how often a value is called an outlier that was drawn like the known ones
 ENOUGH = 5  # subjects that an outlier is told from
@@ -51,7 +52,7 @@ def outlier(value: float, known: Sequence[float]) -> bool | None:
     if len(known) < ENOUGH:
         return None
     count = len(known)
-    reach = float(stats.t.ppf(1 - RARE, count - 1)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
+    reach = float(stdtrit(count - 1, 1 - RARE)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
     return value < float(np.mean(known)) - reach
 
 

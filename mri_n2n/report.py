@@ -23,11 +23,11 @@ from mri_n2n.evaluation import (
     validation_places,
     write_scores,
 )
+from mri_n2n.quality import QUALITY
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
 
 EXAMPLES = 3
-QUALITY = "quality.json"
 OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png", QUALITY)
 
 

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Engine
 
+RESEARCH = ("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK")  # what reconstruction does without
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(photos, name="photos")
 app.add_typer(reproduce, name="reproduce")
 
+WeightsSha256 = Annotated[
+    str | None, typer.Option(envvar="MRI_N2N_WEIGHTS_SHA256", help="The only weights that may run, by their SHA-256.")
+]
 Scale = Annotated[
     Literal["smoke", "small", "paper"],
     typer.Option(
@@ -143,6 +147,7 @@ def batch_command(
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="local: one study after the other; ray: on a Ray cluster.")
     ] = "local",
+    weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
@@ -166,7 +171,7 @@ def batch_command(
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
-    setup = Setup(find_run(model), output, device, simulate, white)
+    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256 or None)
     limits, share = Limits(time_limit, grace, watch), chosen_shard(shard)
     folder = BatchFolder(output, share)
     if share != WHOLE:
@@ -196,6 +201,7 @@ def dicom_node_command(
     white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a series may take.")] = 3600.0,
     grace: Annotated[float, typer.Option(help="Seconds that the series at hand still has after SIGTERM.")] = 30.0,
+    weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
 ) -> None:
     """Receive DICOM MR series, reconstruct them and send the derived series on, until SIGTERM.
@@ -214,7 +220,7 @@ def dicom_node_command(
     door = Door(checked_title(title), host, port, tuple(Caller.parse(caller) for caller in allow))
     peers = tuple(Peer.parse(peer) for peer in send_to or ())
     node = NodeSetup(inbox, door, peers, settle, keep, Room(reserve=int(reserve * 2**30)))
-    setup = Setup(find_run(model), output, device, simulate, white)
+    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256 or None)
     _unattended(BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace)))
 
 
@@ -356,6 +362,11 @@ def main() -> None:
     except UsageError as error:
         _let_the_first_speak()
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in RESEARCH:
+            raise
+        print(f"error: {error.name} is not installed here. Run: pip install 'mri-n2n[research]'", file=sys.stderr)
         sys.exit(2)
     except PermissionError as error:  # met by looking, before there is anything to read or write
         print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)

@@ -65,7 +65,7 @@ def test_commands_in_the_documentation_exist(page: str) -> None:
             assert second in below, (first, second)
     parameters = [option for command in walk(root) for option in command.params]
     options = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
-    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text):
         assert option in options | {"--help"}, option
 
 

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 import nibabel
 import numpy as np
 from isal.igzip import IGzipFile
-from monai.data import NibabelReader
 from nibabel.filebasedimages import ImageFileError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -110,6 +109,8 @@ def common_size(paths: list[Path]) -> tuple[int, int]:
 
 def read_volume(path: Path) -> Volume:
     """Read and check one volume: 3-D, real, complete, finite and not constant, else `BadVolume`."""
+    from monai.data import NibabelReader  # two to four seconds, which whoever reads no such file need not wait
+
     read_shape(path)
     try:
         content = path.read_bytes()

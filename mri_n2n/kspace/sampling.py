@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import brentq
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
@@ -53,6 +52,8 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
         )
     if acceleration == 1:
         return 0.0
+    from scipy.optimize import brentq  # slow to import, and a density is often stated
+
     distance = radius(grid)
     return float(
         brentq(lambda decay: float(torch.exp(-decay * distance).mean()) - 1 / acceleration, 0.0, 20.0, xtol=1e-12)

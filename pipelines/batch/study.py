@@ -18,9 +18,8 @@ from mri_n2n.data.volumes import Volume, suffix, write_volume
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import outlier
+from mri_n2n.quality import QUALITY, outlier
 from mri_n2n.reconstruction import Reconstructor
-from mri_n2n.report import QUALITY
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
 from pipelines.batch import attempts
@@ -41,13 +40,17 @@ class DiskFull(Exception):
 
 @dataclass(frozen=True)
 class Setup:
-    """How all studies are reconstructed. run: the trained network's folder; output: the batch's."""
+    """How all studies are reconstructed.
+
+    run: the trained network's folder; output: the batch's. weights_sha256: the only weights that will do.
+    """
 
     run: Path
     output: Path
     device: str
     simulate: bool
     white: float | None
+    weights_sha256: str | None = None
 
     def configuration(self) -> dict[str, Any]:
         """What decides an output beside its input."""
@@ -67,9 +70,8 @@ class Setup:
     def reconstructor(self) -> Reconstructor:
         """The network, ready."""
         run = open_run(self.run)
-        return Reconstructor(
-            run.network(), run.recipe, chosen_device(self.device), simulate=self.simulate, white=self.white
-        )
+        network = run.network(self.weights_sha256)
+        return Reconstructor(network, run.recipe, chosen_device(self.device), simulate=self.simulate, white=self.white)
 
 
 Given = Volume | ScannedVolume | Series

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.environment import memory_kills
 from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
@@ -76,8 +77,10 @@ class Worker:
 
     def _tried(self, source: Path, study: Study, *, carefully: bool) -> Outcome:
         folder = self._folder
-        before = folder.editions(study.name)
+        before, kills = folder.editions(study.name), memory_kills()
         answer = self._answer(self._sent((source, study, carefully)), self._time_limit)
+        if answer is Reason.CRASHED and memory_kills() > kills:  # whose, is not told; the worker offers itself first
+            answer = Reason.OUT_OF_MEMORY
         if isinstance(answer, Outcome):
             return answer
         if isinstance(answer, DiskFull):

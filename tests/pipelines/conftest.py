@@ -1,4 +1,4 @@
-"""A network and scans for batches."""
+"""A network and scans, both small, for all that works on a hospital's studies."""
 
 from pathlib import Path
 

@@ -501,6 +501,27 @@ def test_a_process_that_dies_is_tried_once_more(
     assert held.outcome("s") == outcome
 
 
+def test_a_process_that_the_system_ended_for_want_of_memory(
+    model: Path, scans: Path, held: BatchFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's own count tells it from a crash, here as if the worker had been ended twice."""
+
+    class Dead:
+        def send(self, work: object) -> None:
+            kills = int(vmstat.read_text().split()[-1])
+            vmstat.write_text(f"nr_free_pages 7\noom_kill {kills + 1}\n")
+
+        def poll(self, _: float) -> bool:
+            raise EOFError
+
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 7\noom_kill 3\n")
+    monkeypatch.setattr("mri_n2n.environment.VIRTUAL_MEMORY", vmstat)
+    monkeypatch.setattr(Worker, "_ready", lambda _: Dead())
+    with Worker(setup(model, held.path), held, 10.0, lambda: False) as worker:
+        assert worker.work(scans, first_of(scans)).reason is Reason.OUT_OF_MEMORY
+
+
 def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans: Path, held: BatchFolder) -> None:
     one, two = (Study(name, (path.name,)) for name, path in zip("st", sorted(scans.glob("*.h5")), strict=False))
     with Worker(setup(model, held.path), held, 60.0, lambda: False) as worker:
@@ -508,6 +529,42 @@ def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans:
         worker._process.kill()
         worker._process.join()
         assert worker.work(scans, two).reason is Reason.RECONSTRUCTED
+
+
+# Weights
+
+
+def test_only_the_weights_that_were_meant_may_run(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(model, tmp_path / "mine")
+    weights = open_run(mine).provenance()["weights_sha256"]
+    batch = ("batch", scans, tmp_path / "out", "--model", mine, "--device", "cpu")
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "0" * 64)
+    refused = cli(*batch)
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "")  # as a compose file says that it is not set
+    (file,) = mine.glob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = cli(*batch)
+    for answer, message in ((refused, "expected 0000"), (damaged, "the weights' SHA-256 differs")):
+        assert answer.code == 2
+        assert message in answer.err
+        assert answer.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    file.write_bytes(whole)
+    assert cli(*batch, "--weights-sha256", weights).code == Exit.ALL_DONE
+
+
+def test_what_reconstructs_is_light() -> None:
+    """Neither what only training needs, nor what takes seconds to import, is waited for (twice: by both processes)."""
+    script = (
+        "import sys, pipelines.batch.run\n"
+        "slow = {'matplotlib', 'mlflow', 'monai', 'pandas', 'pyvips', 'scipy.stats', 'sigpy', 'SimpleITK'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # Mistakes
