@@ -18,7 +18,7 @@ from natural_images.cli import SOME_FAILED, photos
 
 if TYPE_CHECKING:
     from pipelines.batch.folder import BatchFolder
-    from pipelines.batch.run import Engine
+    from pipelines.batch.local import Engine
 
 RESEARCH = ("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK")  # what reconstruction does without
 LATER = 5.0  # seconds in which a failed process's others are stopped
@@ -145,8 +145,12 @@ def batch_command(
         ),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="local: one study after the other; ray: on a Ray cluster.")
+        Literal["local", "ray"], typer.Option(help="local: on this machine; ray: on a Ray cluster.")
     ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Studies at a time on this machine.", show_default="3 beside a GPU, else 1"),
+    ] = None,
     weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
 ) -> None:
@@ -176,7 +180,7 @@ def batch_command(
     folder = BatchFolder(output, share)
     if share != WHOLE:
         typer.echo(f"Shard {share} of the studies.")
-    _unattended(folder, lambda: run_batch(source, setup, limits, share, _engine(engine)))
+    _unattended(folder, lambda: run_batch(source, setup, limits, share, _engine(engine, workers, device)))
 
 
 @app.command("dicom-node")
@@ -252,11 +256,14 @@ def _unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
     raise typer.Exit(ended)
 
 
-def _engine(name: str) -> "Engine":
-    from pipelines.batch.worker import one_by_one
+def _engine(name: str, workers: int | None, device: str) -> "Engine":
+    from mri_n2n.environment import chosen_device, volumes_overlapped
+    from pipelines.batch.local import on_this_machine
 
     if name == "local":
-        return one_by_one
+        return on_this_machine(max(1, volumes_overlapped(chosen_device(device))) if workers is None else workers)
+    if workers is not None:
+        raise UsageError("--workers is for this machine; Ray knows its own: leave it out with --engine ray.")
     from pipelines.batch.ray_tasks import on_ray
 
     return on_ray

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -14,19 +14,18 @@ from mri_n2n.progress import bar, say
 from mri_n2n.reconstruction import KNOWN
 from pipelines.batch.discovery import Study, studies
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.local import Engine, Work, on_this_machine
 from pipelines.batch.outcome import Outcome, State
 from pipelines.batch.shard import WHOLE, Shard
 from pipelines.batch.study import DiskFull, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.batch.supervision import Abandoned, Supervision, supervised
-from pipelines.batch.worker import one_by_one
 
 SUMMARISED = 30.0  # seconds between summaries, times the number of shards
 LEASE = 120.0  # seconds after which a network file system has freed what a dead machine held
 
+ONE_AT_A_TIME = on_this_machine()
 _Seen = tuple[tuple[str, int, int], ...]
-Work = Callable[[Path, list[Study]], Iterator[Outcome]]
-Engine = Callable[[Setup, BatchFolder, float, Supervision], AbstractContextManager[Work]]
 
 
 class Exit(IntEnum):
@@ -69,7 +68,7 @@ def run_batch(
     setup: Setup,
     limits: Limits,
     shard: Shard = WHOLE,
-    engine: Engine = one_by_one,
+    engine: Engine = ONE_AT_A_TIME,
     feed: Feed | None = None,
 ) -> Exit:
     """Work on every study in `source` that is the shard's, or on those that `feed` finds there; return how it ended.
@@ -83,13 +82,14 @@ def run_batch(
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
+    feed = feed or Feed(partial(studies, source))
     setup.reconstructor()  # to see that the network can be loaded
     folder = BatchFolder(output, shard)
     with supervised(folder.own / "heartbeat", limits.grace) as supervision:
         try:
             folder.open()
             with _held(folder, supervision) as held:
-                return _logged(source, held, setup, limits, supervision, engine, feed or Feed(partial(studies, source)))
+                return _logged(source, held, setup, limits, supervision, engine, feed)
         except Abandoned:
             return Exit.DRAINED
         except (DiskFull, UsageError) as error:

@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import published_since
 from pipelines.batch.study import DiskFull, Setup, StudyWork
-from pipelines.batch.supervision import Abandoned, Supervision
+from pipelines.batch.supervision import Abandoned
 
 LOOK = 0.1  # seconds between looks at what else there is to heed
 START = 300.0  # seconds that the network may take to be loaded
@@ -138,21 +138,6 @@ class Worker:
                 return Abandoned
             if time.monotonic() > end:
                 return Reason.TIME_LIMIT
-
-
-@contextmanager
-def one_by_one(
-    setup: Setup, folder: BatchFolder, time_limit: float, supervision: Supervision
-) -> Iterator[Callable[[Path, list[Study]], Iterator[Outcome]]]:
-    """One study after the other on this machine; raises `Abandoned` when the batch is to stop."""
-    with Worker(setup, folder, time_limit, supervision.overdue) as worker:
-
-        def work(source: Path, studies: list[Study]) -> Iterator[Outcome]:
-            for study in studies:
-                supervision.heed()
-                yield worker.work(source, study)
-
-        yield work
 
 
 def _serve(setup: Setup, folder: BatchFolder, connection: Connection, parent: int) -> None:

@@ -264,13 +264,13 @@ def test_all_done_is_zero_and_the_same_as_reconstruct(
 # Plugs
 
 
-def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed: int = 0) -> int:
+def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, *options: str) -> int:
     """Kill it at random moments while studies are worked on, then let it end; how often something was half-written."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     half_written = 0
     for _ in range(kills):
         done = settled(output)
-        process = start(ward, output, model)
+        process = start(ward, output, model, *options)
         while process.poll() is None and settled(output) == done:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.5))
@@ -278,31 +278,32 @@ def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed
         process.wait()
         time.sleep(0.2)  # for the worker to end, too
         half_written += len(left_over(output)) > 0
-    assert start(ward, output, model).wait(timeout=600) == Exit.SOME_NOT
+    assert start(ward, output, model, *options).wait(timeout=600) == Exit.SOME_NOT
     return half_written
 
 
-def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int = 0) -> None:
+def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int, *options: str) -> None:
     expected = damaged_scans(scans, tmp_path / "ward")
     for number in range(more):
         name = f"more-{number:04d}.h5"
         (tmp_path / "ward" / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
         expected[name] = Reason.RECONSTRUCTED
     assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=600) == Exit.SOME_NOT
-    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills) > 0
+    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills, *options) > 0
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "cut").items()} == expected
     assert published(tmp_path / "cut") == published(tmp_path / "whole")
     assert left_over(tmp_path / "cut") == []
 
 
 def test_killed_at_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=4, more=60)
+    """Two at a time, and with the outputs of one at a time."""
+    check_killed(scans, model, tmp_path, 4, 60, "--workers", "2")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_thousand_studies_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=50, more=980)
+    check_killed(scans, model, tmp_path, 50, 980)
 
 
 @pytest.mark.parametrize("grace", [30, 0])
