@@ -237,7 +237,7 @@ def test_shards_that_never_began_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_three_shards_killed_at_thirty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
+def test_shards_killed_at_twenty_five_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
     """And another number of shards each time: one end for every study, the same outputs, nothing half-written."""
     expected = ward(scans, tmp_path, 400)
     assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=900) == Exit.SOME_NOT
