@@ -178,7 +178,8 @@ class Reconstructor:
         height, width = part.grid
         samples = part.samples[list(chosen)].to(self.device) / scanned.white
         samples[:, 0, 0] -= 0.5 * math.sqrt(height * width)
-        return Measurement(samples, part.mask[list(chosen)].to(self.device), part.density.to(self.device))
+        mask, density = part.mask[list(chosen)].to(self.device), part.density.to(self.device)
+        return replace(part, samples=samples, mask=mask, density=density)
 
     def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int]) -> Float[Tensor, "b h w"]:
         assert scanned.white

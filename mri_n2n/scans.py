@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import FLOAT_RANGE, Volume
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.kspace.acquisition import Measurement
+from mri_n2n.kspace.acquisition import Measurement, acquire
 from mri_n2n.kspace.fourier import (
     Grid,
     half_plane,
@@ -108,7 +108,7 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
     empty = np.broadcast_to(np.float32(0), scan.size)
     volume = Volume(empty, scan.affine, None, FLOAT_RANGE, scan.sha256)
     return ScannedVolume(
-        Measurement(samples, half_plane(mask).expand(samples.shape), density),
+        acquire(samples, half_plane(mask).expand(samples.shape), density),
         volume,
         scan.white,
         scan.simulated,

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Inexact, Int
 from torch import Generator, Tensor, nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, replace_acquired
-from mri_n2n.kspace.fourier import CPU, Grid, half_plane, multiplicity, to_image, to_kspace, translated
+from mri_n2n.kspace.channels import as_channels, from_channels
+from mri_n2n.kspace.fourier import CPU, Grid, to_image, to_kspace, translated
 from mri_n2n.kspace.sampling import (
     decay_for_acceleration,
     decay_for_edge,
@@ -134,16 +135,16 @@ def evaluation_generator(identity: str) -> Generator:
     return RandomStreams(0).at(f"evaluation/{identity}", 0)
 
 
-def undersampled_pair(measurement: Measurement, target: Float[Tensor, "b h w"]) -> UndersampledPair:
+def undersampled_pair(measurement: Measurement, target: Inexact[Tensor, "b h w"]) -> UndersampledPair:
     """The pair for a measurement: its density-compensated image as input, the given one as target."""
-    return UndersampledPair(density_compensated_adjoint(measurement)[:, None], target[:, None], measurement)
+    return UndersampledPair(as_channels(density_compensated_adjoint(measurement)), as_channels(target), measurement)
 
 
-def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b 1 h w"]:
+def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b c h w"]:
     """R f(x̂): the network's image with the acquired frequencies put back. The same in the loss and in inference."""
     output = network(pair.input).float()
     with torch.autocast(output.device.type, enabled=False):
-        return replace_acquired(output[:, 0], pair.measurement)[:, None]
+        return as_channels(replace_acquired(from_channels(output), pair.measurement))
 
 
 @dataclass(frozen=True)
@@ -160,17 +161,17 @@ class HorvitzThompson:
     cap: float = 100.0
 
     def __call__(
-        self, prediction: Float[Tensor, "b 1 h w"], pair: UndersampledPair, *, progress: float
+        self, prediction: Float[Tensor, "b c h w"], pair: UndersampledPair, *, progress: float
     ) -> Float[Tensor, " b"]:
         del progress
         target = pair.target_measurement
         if target is None:
             raise UsageError("the ht loss needs the target's samples: use it with --targets noisy.")
         counted = target.mask & ~pair.measurement.mask
-        weight = torch.where(counted, (1 / half_plane(target.density)).clamp(max=self.cap), 0)
-        error = to_kspace(prediction[:, 0]) - target.samples
+        weight = torch.where(counted, (1 / target.density).clamp(max=self.cap), 0)
+        error = to_kspace(from_channels(prediction)) - target.samples
         height, width = target.grid
-        each = weight * multiplicity(width, weight.device) * (error.real.square() + error.imag.square())
+        each = weight * target.multiplicity * (error.real.square() + error.imag.square())
         return each.sum(dim=(1, 2)) / (height * width)
 
     def lost_weight(self, density: Float[Tensor, "h w"]) -> float:
