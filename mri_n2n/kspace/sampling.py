@@ -59,6 +59,24 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
     )
 
 
+def check_sampling(acceleration: float | None, edge_probability: float | None) -> None:
+    """Raise unless exactly one of the two is given, and possible."""
+    if (acceleration is None) == (edge_probability is None):
+        raise UsageError("give either an acceleration or an edge probability, not both and not neither.")
+    if acceleration is not None and not acceleration >= 1:
+        raise UsageError(f"acceleration must be at least 1 (1 keeps everything), got {acceleration:g}.")
+    if edge_probability is not None:
+        decay_for_edge((2, 2), edge_probability)
+
+
+def decay_for(grid: Grid, acceleration: float | None, edge_probability: float | None) -> float:
+    """λ on `grid` for whichever of the two is given."""
+    if acceleration is not None:
+        return decay_for_acceleration(grid, acceleration)
+    assert edge_probability is not None
+    return decay_for_edge(grid, edge_probability)
+
+
 def draw_mask(
     density: Float[Tensor, "h w"], count: int, generator: Generator, *, real: bool = True
 ) -> Bool[Tensor, "b h k"]:
