@@ -1,5 +1,6 @@
 """Training on raw k-space: complex values as a scanner acquired them, one coil at a time."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from mri_n2n.data.manifest import Kind
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, split
 from mri_n2n.kspace.fourier import CPU, Grid, translated
@@ -14,7 +16,8 @@ from mri_n2n.kspace.sampling import check_sampling, decay_for, draw_mask, expone
 from mri_n2n.task import Targets, UndersampledPair, random_shifts, undersampled_pair
 from mri_n2n.training.task import Batch
 
-UNDERSAMPLED, FULL = "kspace", "full-kspace"  # kinds of prepared data
+UNDERSAMPLED: Kind = "kspace"  # of prepared data
+FULL: Kind = "full-kspace"
 
 
 def stored_planes(measurement: Measurement) -> Float[Tensor, "b 3 h w"]:
@@ -36,7 +39,8 @@ class MeasuredKspace:
     Without a density: what the scanner undersampled is split into two independent measurements, one to see and one to
     be scored against; which is which does not matter, as the two are alike. With `acceleration` or `edge_probability`
     (see `Undersampling`): what was fully sampled is measured under two masks of that density, or one for clean targets.
-    `translation` is the largest circular move as a share of the grid.
+    `translation` is the largest circular move as a share of the grid. Images are turned by a random phase, too: where a
+    scanner's phases begin means nothing.
     """
 
     acceleration: float | None = None
@@ -103,10 +107,11 @@ class MeasuredKspace:
         return _noisy_pair(*split(whole, torch.cat(numbers).to(images.device)))
 
     def _moved(self, whole: Measurement, generator: Generator) -> Measurement:
-        if self.translation == 0:
-            return whole
-        shifts = random_shifts(len(whole.samples), whole.grid, self.translation, generator)
-        return replace(whole, samples=translated(whole.samples, shifts, whole.grid))
+        count = len(whole.samples)
+        shifts = random_shifts(count, whole.grid, self.translation, generator)
+        radians = math.tau * torch.rand((count, 1, 1), generator=generator, device=generator.device)
+        turned = whole.samples * torch.polar(torch.ones_like(radians), radians)
+        return replace(whole, samples=translated(turned, shifts, whole.grid))
 
     def _undersampled(self, whole: Measurement, generators: Sequence[Generator]) -> Measurement:
         """Under one mask for each image, drawn from its own generator, or all from one."""
