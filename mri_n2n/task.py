@@ -160,7 +160,7 @@ class HorvitzThompson:
         each = weight * target.multiplicity * (error.real.square() + error.imag.square())
         return each.sum(dim=(1, 2)) / (height * width)
 
-    def lost_weight(self, density: Float[Tensor, "h w"]) -> float:
+    def lost_weight(self, density: Float[Tensor, "*b h w"]) -> float:
         """The bias of the cap.
 
         The share of the frequencies' total weight in the expected loss that it removes, in [0, 1].

@@ -33,6 +33,7 @@ from mri_n2n.evaluation import (
 )
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.kspace.channels import from_channels
+from mri_n2n.kspace.sampling import decay_for_acceleration, exponential_density
 from mri_n2n.kspace_preparation import prepare_kspace
 from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task
@@ -157,6 +158,16 @@ def test_a_stated_density_is_needed(scans: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "scans" / "a.h5", scan, {})
     with pytest.raises(UsageError, match="none of the scans can be used.*sampling density"):
         prepared(tmp_path / "scans", tmp_path / "data")
+
+
+def test_a_run_says_what_the_split_comes_to(scans: Path, tmp_path: Path) -> None:
+    """A third of k-space is p, and each part has 1 - √(1 - p), on average over k."""
+    prepared(scans, tmp_path / "data")
+    data = open_prepared(tmp_path / "data")
+    run = create_slice_run(tmp_path / "run", complex_recipe(), tmp_path / "data", data, CPU)
+    density = exponential_density((16, 20), decay_for_acceleration((16, 20), 3.0))
+    assert run.data["kept"] == pytest.approx(float((1 - (1 - density).sqrt()).mean()), rel=1e-3)
+    assert 0 <= run.data["ht_lost_weight"] < 0.01
 
 
 # Reconstructing

@@ -57,13 +57,18 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
     whole lines one number decides on each line.
     """
     p = measurement.density
-    each = 1 - (1 - p).clamp(min=0).sqrt()
+    each = split_density(p)
     both, alone = each.square() / p, each * (1 - each) / p
     if not measurement.real:
         uniform = shared_by_lines(uniform, p.expand(uniform.shape), measurement.mask)
     first = measurement.mask & (uniform < both + alone)
     second = measurement.mask & ((uniform < both) | (uniform >= both + alone))
     return _part(measurement, first, each), _part(measurement, second, each)
+
+
+def split_density(density: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k"]:
+    """p' = 1 - √(1 - p): the density of each of two independent measurements that together have p."""
+    return 1 - (1 - density).clamp(min=0).sqrt()
 
 
 def density_compensated_adjoint(measurement: Measurement) -> Inexact[Tensor, "b h w"]:
