@@ -11,7 +11,8 @@ from scipy.special import stdtrit
 from torch import Generator, Tensor, nn
 
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint, split
-from mri_n2n.kspace.sampling import pair_uniform
+from mri_n2n.kspace.channels import as_channels
+from mri_n2n.kspace.sampling import uniform_numbers
 from mri_n2n.task import HorvitzThompson, UndersampledPair
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Predict
@@ -32,11 +33,21 @@ def held_out_errors(
     by 1/p, is what all frequencies together would show. Thermal noise in the samples counts as error. identities: of
     the images, which decide how they are split.
     """
-    uniform = torch.cat([pair_uniform(measurement.grid, 1, _generator(identity)) for identity in identities])
-    first, second = split(measurement, uniform.to(measurement.samples.device))
-    image = density_compensated_adjoint(first)[:, None]
+    first, second = held_out_split(measurement, identities)
+    image = as_channels(density_compensated_adjoint(first))
     pair = UndersampledPair(image, image, first, second)
-    return HorvitzThompson(cap=math.inf)(predict(network, pair), pair, progress=0.0)
+    return held_out_error(predict(network, pair), pair)
+
+
+def held_out_split(measurement: Measurement, identities: Sequence[str]) -> tuple[Measurement, Measurement]:
+    """Each measurement in two, as its identity decides: the same on every machine."""
+    numbers = [uniform_numbers(measurement.grid, 1, _generator(name), real=measurement.real) for name in identities]
+    return split(measurement, torch.cat(numbers).to(measurement.samples.device))
+
+
+def held_out_error(prediction: Float[Tensor, "b c h w"], pair: UndersampledPair) -> Float[Tensor, " b"]:
+    """The mean squared error of each image, estimated from the target's samples that are not in the input."""
+    return HorvitzThompson(cap=math.inf)(prediction, pair, progress=0.0)
 
 
 def decibels(error: float) -> float | None:

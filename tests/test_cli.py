@@ -47,7 +47,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("prepare",), ("prepare", "ixi"), ("prepare", "pairs"), ("train",), ("reproduce", "fig9")]
+    "command",
+    [
+        (),
+        ("prepare",),
+        ("prepare", "ixi"),
+        ("prepare", "pairs"),
+        ("prepare", "kspace"),
+        ("train",),
+        ("reproduce", "fig9"),
+    ],
 )
 def test_every_help(cli: CLI, command: tuple[str, ...]) -> None:
     answer = cli(*command, "--help")

@@ -91,9 +91,9 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     return height, width, depth
 
 
-def named(source: Path) -> dict[str, Path]:
-    """The volumes under `source`, by their names relative to it."""
-    return {file.relative_to(source).as_posix(): file for file in find_volumes(source)}
+def named(source: Path, known: Sequence[str] = SUFFIXES) -> dict[str, Path]:
+    """The files of the known suffixes under `source`, by their names relative to it."""
+    return {file.relative_to(source).as_posix(): file for file in find_volumes(source, known)}
 
 
 def common_size(paths: list[Path]) -> tuple[int, int]:
