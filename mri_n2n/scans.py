@@ -94,7 +94,9 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
         raise BadVolume(
             "has frequencies without their opposites, and this run was trained on real images.", Problem.INCOMPATIBLE
         )
-    kspace = readout_decoded(torch.from_numpy(scan.samples[0]))[_middle(readout, scan.size[2])]
+    kspace = torch.from_numpy(scan.samples[0])
+    if scan.encoded:
+        kspace = readout_decoded(kspace)[_middle(readout, scan.size[2])]
     if _norm(kspace - opposite(kspace).conj()) > 2 * math.sqrt(REAL) * _norm(kspace):
         raise BadVolume("has phases, and this run was trained on real images.", Problem.INCOMPATIBLE)
     try:

@@ -185,7 +185,7 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
         "zeros.mrd": Reason.UNREADABLE,
         "nan.h5": Reason.NOT_FINITE,
         "radial.h5": Reason.UNSUPPORTED,
-        "two-d.h5": Reason.UNSUPPORTED,
+        "two-d.h5": Reason.DAMAGED,
         "huge.h5": Reason.IMPLAUSIBLE,
         "xml.h5": Reason.UNREADABLE,
         "contrasts.h5": Reason.UNSUPPORTED,
