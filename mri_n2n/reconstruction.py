@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mri_n2n.data import mrd, volumes
+from mri_n2n.data import raw, volumes
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
 from mri_n2n.environment import slices_at_once, volumes_overlapped
@@ -27,10 +27,10 @@ from mri_n2n.scans import ScannedVolume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
 from mri_n2n.training.task import TrainingPair, network_output
 
-KNOWN = volumes.SUFFIXES + mrd.SUFFIXES
+KNOWN = volumes.SUFFIXES + raw.SUFFIXES
 IMAGES_OR_SCANS = (
-    "this run reconstructs raw k-space (.h5, .mrd): add --simulate for a fully sampled volume, or --white with the "
-    "intensity that is white in a volume made of density-compensated k-space."
+    f"this run reconstructs raw k-space ({', '.join(raw.SUFFIXES)}): add --simulate for a fully sampled volume, or "
+    "--white with the intensity that is white in a volume made of density-compensated k-space."
 )
 
 
@@ -84,13 +84,13 @@ class Reconstructor:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that can be reconstructed."""
-        scans = mrd.SUFFIXES if self.undersampled and not self.simulate else ()
+        scans = raw.SUFFIXES if self.undersampled and not self.simulate else ()
         return (volumes.SUFFIXES if self.takes_images else ()) + scans
 
     def read(self, path: Path) -> Volume | ScannedVolume:
         """Read a file, and check that it can be reconstructed; raises `BadVolume`."""
-        if suffix(path, mrd.SUFFIXES):
-            scan = mrd.read_scan(path)
+        if suffix(path, raw.SUFFIXES):
+            scan = raw.read_scan(path)
             try:
                 scanned = scanned_volume(scan)
             except BadVolume as error:
@@ -248,6 +248,7 @@ def reconstruct_path(
         overwrite=overwrite,
         ahead=volumes_overlapped(reconstructor.device),
         doing="reconstructing",
+        digest=raw.content_sha256,
     )
     return [Reconstructed(job.source, job.target, about["psnr"]) for job, about in done]
 
@@ -266,7 +267,7 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
     """What to do about files of which none can be reconstructed as asked."""
     if not suffix(files[0], KNOWN):
         return f"{files[0]} ends in none of {', '.join(KNOWN)}. Convert it first."
-    if not any(suffix(path, mrd.SUFFIXES) for path in files):
+    if not any(suffix(path, raw.SUFFIXES) for path in files):
         return IMAGES_OR_SCANS
     if reconstructor.simulate:
         return f"{files[0]} is raw k-space, and --simulate is for fully sampled volumes. Leave it out."
@@ -274,4 +275,4 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
 
 
 def _as_volume(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(path.suffix) + ".nii.gz") if suffix(path, mrd.SUFFIXES) else path
+    return path.with_name(path.name.removesuffix(path.suffix) + ".nii.gz") if suffix(path, raw.SUFFIXES) else path

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import ismrmrd
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +85,19 @@ def write_flat_mrd(
     for line in lines:
         file.append_acquisition(line)
     file.close()
+
+
+def write_fastmri(path: Path, samples: Samples, voxel_mm: tuple[float, float, float] = (1.5, 2.0, 4.0)) -> None:
+    """`[slice coil readout phase]`, and of one coil `[slice readout phase]`; attributes that nobody should keep."""
+    stored = centred(samples).transpose(1, 0, 3, 2)
+    with h5py.File(path, "w") as file:
+        file["kspace"] = stored[:, 0] if stored.shape[1] == 1 else stored
+        file["ismrmrd_header"] = ismrmrd.xsd.ToXML(flat_header(samples, voxel_mm), encoding="utf-8")
+        file.attrs["patient_id"] = "DOE^JANE"
+
+
+def write_cfl(path: Path, stored: NDArray[np.complex64], words: str | None = None) -> None:
+    """An array whose axes are readout, two phase encodings, coils; words: other dimensions in the .hdr."""
+    sizes = " ".join(map(str, [*stored.shape, *[1] * (16 - stored.ndim)]))
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{words or sizes}\n# Command\nfft DOE^JANE\n")
+    path.write_bytes(stored.astype("<c8").tobytes(order="F"))

@@ -44,6 +44,11 @@ HUGE = 1e30  # sums of such samples still fit into float32
 UNORIENTED = "states no orientation: its axes are taken for the patient's."
 
 
+def unplaced_affine(voxel_mm: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[Any]:
+    """Of a scan that says nothing of its place: along the patient's axes, the middle of the image at the origin."""
+    return affine_around(np.zeros(3), np.diag(voxel_mm), size)
+
+
 def affine_around(middle: NDArray[np.float64], steps: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[Any]:
     """The affine whose voxel n // 2 of each axis lies at `middle`, for columns of `steps` from voxel to voxel.
 

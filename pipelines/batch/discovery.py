@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_n2n.data import dicom
+from mri_n2n.data import dicom, raw
 from mri_n2n.reconstruction import KNOWN
 
 
@@ -29,7 +29,8 @@ def studies(source: Path) -> list[Study]:
     found, others = [], []
     for relative in files(source):
         if relative.lower().endswith((*KNOWN, "/")):
-            found.append(Study(study_name(relative), (relative,)))
+            belonging = [path.relative_to(source).as_posix() for path in raw.files_of(source / relative)]
+            found.append(Study(study_name(relative), (relative, *belonging[1:])))
         else:
             others.append(relative)
     for uid, paths in dicom.find_series(source / relative for relative in others).items():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mri_n2n.data import dicom
+from mri_n2n.data import dicom, raw
 from mri_n2n.data.dicom import Series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
@@ -153,7 +153,7 @@ class StudyWork:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            return dicom.files_sha256(paths) if study.series else sha256_of(paths[0])
+            return dicom.files_sha256(paths) if study.series else raw.content_sha256(paths[0])
         except PermissionError:
             return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:

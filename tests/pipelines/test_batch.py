@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from dicom_files import Edit, at, everywhere, gap, some_series
+from raw_files import write_cfl, write_fastmri
 
 from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
@@ -170,6 +171,13 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
     write_scan(ward / "no-density.h5", replace(scan, decay=None), {})
     write_scan(ward / "coils.h5", replace(scan, samples=np.repeat(scan.samples, 2, 0)), {})
     write_scan(ward / "phases.h5", replace(scan, samples=scan.samples * np.complex64(1j)), {})
+    one_slice = read_scan(ward / "good.h5").samples[:, 3]
+    shown = np.fft.fftshift(one_slice, axes=(1, 2)).transpose(2, 1, 0)[:, :, None]
+    for name in ("pair", "lonely", "short"):
+        write_cfl(ward / f"{name}.cfl", shown)
+    (ward / "lonely.hdr").unlink()
+    (ward / "short.cfl").write_bytes((ward / "short.cfl").read_bytes()[:-8])
+    write_fastmri(ward / "fastmri.h5", one_slice[:, None])
     with h5py.File(ward / "link.h5", "w") as file:
         file["dataset"] = h5py.ExternalLink("good.h5", "/dataset")
     (ward / "nowhere.h5").symlink_to("absent.h5")
@@ -194,6 +202,10 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
         "no-density.h5": Reason.INCOMPATIBLE,
         "coils.h5": Reason.INCOMPATIBLE,
         "phases.h5": Reason.INCOMPATIBLE,
+        "pair.cfl": Reason.INCOMPATIBLE,  # no density
+        "lonely.cfl": Reason.INCOMPLETE,
+        "short.cfl": Reason.DAMAGED,
+        "fastmri.h5": Reason.INCOMPATIBLE,
         "link.h5": Reason.UNREADABLE,
         "nowhere.h5": Reason.GONE,
         "pipe.h5": Reason.UNSUPPORTED,
@@ -261,7 +273,7 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
     events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["begun", *["study"] * len(expected), "ended"]
     assert stat_mode(tmp_path / "out/private") == 0o700
-    assert "| quarantined | incompatible | 3 |" in answer.out
+    assert "| quarantined | incompatible | 5 |" in answer.out
     status = cli("batch", "status", tmp_path / "out")
     assert status.out in answer.out
     # The same again: nothing is repeated, and what is still bad is still said.
@@ -274,6 +286,12 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
 
 def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+def test_a_pair_of_files_is_one_study(tmp_path: Path) -> None:
+    write_cfl(tmp_path / "a.b.cfl", np.ones((4, 4, 1, 2), np.complex64))
+    (tmp_path / "c.hdr").write_text("of nobody")
+    assert studies(tmp_path) == [Study(study_name("a.b.cfl"), ("a.b.cfl", "a.b.hdr"))]
 
 
 def test_volumes_are_gated_too(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
