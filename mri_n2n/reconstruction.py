@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mri_n2n.data import raw, volumes
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
+from mri_n2n.densities import GivenDensity, with_density
 from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.file_by_file import Made, planned, work_through
@@ -53,7 +54,8 @@ class Reconstructor:
     With `white`, or for a run trained on real pairs, a volume is what the network sees: for a network trained on
     undersampling, an image from density-compensated k-space, whose samples are not known, so that nothing can be put
     back. Such an image does not show its own scale: `white` is the intensity that training would have scaled to 1, the
-    maximum of the fully sampled volume. For a scan it takes the place of what the file states.
+    maximum of the fully sampled volume. For a scan it takes the place of what the file states. density: of scans whose
+    files do not state it.
     """
 
     network: nn.Module
@@ -62,10 +64,13 @@ class Reconstructor:
     simulate: bool = False
     batch_size: int | None = None
     white: float | None = None
+    density: GivenDensity = field(default_factory=GivenDensity)
 
     def __post_init__(self) -> None:
         if self.white is not None and (self.simulate or not self.white > 0):
             raise UsageError("--white must be a positive intensity, and goes without --simulate.")
+        if self.density.said and (self.simulate or not self.undersampled):
+            raise UsageError("--edge-probability and --density are for raw k-space. Leave them out.")
         if self.simulate and not self.undersampled:
             raise UsageError(
                 "--simulate needs a run that was trained on undersampling; this one was trained on real pairs."
@@ -92,7 +97,7 @@ class Reconstructor:
         if suffix(path, raw.SUFFIXES):
             scan = raw.read_scan(path)
             try:
-                scanned = scanned_volume(scan)
+                scanned = scanned_volume(with_density(scan, self.density))
             except BadVolume as error:
                 raise error.of(path) from None
             if not (self.white or scanned.white):
@@ -225,7 +230,8 @@ def reconstruct_path(
     jobs = planned(source, output, files, _as_volume)
     if not source.is_dir() and not suffix(jobs[0].target):
         raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
-    identity = {"simulate": reconstructor.simulate, "white": reconstructor.white} | provenance
+    identity = {"simulate": reconstructor.simulate, "white": reconstructor.white}
+    identity |= reconstructor.density.facts() | provenance
 
     def read(path: Path) -> Volume | ScannedVolume:
         content = reconstructor.read(path)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import FLOAT_RANGE, Volume
+from mri_n2n.densities import with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.kspace.acquisition import Measurement
 from mri_n2n.kspace.fourier import (
@@ -77,16 +78,12 @@ class ScannedVolume:
 def scanned_volume(scan: Scan) -> ScannedVolume:
     """Prepare a scan for a network that was trained on real images.
 
-    Raises `BadVolume` (without a path) unless there is one coil, the density is stated, DC was acquired, and what was
-    acquired is of a real image.
+    Raises `BadVolume` (without a path) unless there is one coil, the density is known or can be estimated, DC was
+    acquired, and what was acquired is of a real image.
     """
     coils, readout, height, width = scan.samples.shape
     if coils != 1:
         raise BadVolume(f"has {coils} coils, and this run was trained on one.", Problem.INCOMPATIBLE)
-    if scan.decay is None:
-        raise BadVolume(
-            "states no sampling density, and without it this run's images cannot be made.", Problem.INCOMPATIBLE
-        )
     if not scan.mask[0, 0]:
         raise BadVolume("lacks the centre of k-space, and with it the image's brightness.", Problem.INCOMPATIBLE)
     mask = torch.from_numpy(scan.mask)
@@ -99,13 +96,13 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
         kspace = readout_decoded(kspace)[_middle(readout, scan.size[2])]
     if _norm(kspace - opposite(kspace).conj()) > 2 * math.sqrt(REAL) * _norm(kspace):
         raise BadVolume("has phases, and this run was trained on real images.", Problem.INCOMPATIBLE)
-    try:
-        density = exponential_density((height, width), scan.decay)
-    except UsageError as error:
-        raise BadVolume(f"states a density that is impossible: {error}", Problem.IMPLAUSIBLE) from None
-    spread = math.sqrt(2 * float((density * (1 - density)).sum()))  # twice, since k and -k go together
-    if abs(float(mask.sum()) - float(density.sum())) > 6 * spread + 1:
-        raise BadVolume("was not sampled with the density that it states.", Problem.DAMAGED)
+    scan = with_density(scan)
+    assert scan.density is not None
+    density = torch.from_numpy(scan.density)
+    if not torch.allclose(opposite(density), density, rtol=1e-3):
+        raise BadVolume(
+            "has another density at k than at -k, and this run was trained on real images.", Problem.INCOMPATIBLE
+        )
     samples = _moved(half_plane(kspace), (height, width), 1)
     empty = np.broadcast_to(np.float32(0), scan.size)
     volume = Volume(empty, scan.affine, None, FLOAT_RANGE, scan.sha256)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mri_n2n.cli import Device, app
+from mri_n2n.cli import Device, ScanDensity, ScanEdge, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
 
@@ -123,6 +123,8 @@ def batch_command(
         bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
     ] = False,
     white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
+    edge_probability: ScanEdge = None,
+    density: ScanDensity = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a study may take.")] = 3600.0,
     grace: Annotated[float, typer.Option(help="Seconds that the study at hand still has after SIGTERM.")] = 30.0,
     watch: Annotated[
@@ -137,6 +139,7 @@ def batch_command(
     from contextlib import suppress
     from traceback import format_exc
 
+    from mri_n2n.densities import given_density
     from mri_n2n.run_directory import find_run
     from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Exit, Limits, run_batch
@@ -149,7 +152,8 @@ def batch_command(
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
-    setup = Setup(find_run(model), output, device, simulate, white)
+    known = given_density(edge_probability, density)
+    setup = Setup(find_run(model), output, device, simulate, white, known)
     try:
         ended = run_batch(source, setup, Limits(time_limit, grace, watch))
     except UsageError:

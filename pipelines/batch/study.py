@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from mri_n2n.data import dicom, raw
 from mri_n2n.data.dicom import Series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
+from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
@@ -45,10 +46,12 @@ class Setup:
     device: str
     simulate: bool
     white: float | None
+    density: GivenDensity = field(default_factory=GivenDensity)
 
     def configuration(self) -> dict[str, Any]:
         """What decides an output beside its input."""
-        return {**open_run(self.run).provenance(), "simulate": self.simulate, "white": self.white}
+        known = open_run(self.run).provenance()
+        return {**known, "simulate": self.simulate, "white": self.white, **self.density.facts()}
 
     def expected(self) -> list[float]:
         """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
@@ -65,7 +68,12 @@ class Setup:
         """The network, ready."""
         run = open_run(self.run)
         return Reconstructor(
-            run.network(), run.recipe, chosen_device(self.device), simulate=self.simulate, white=self.white
+            run.network(),
+            run.recipe,
+            chosen_device(self.device),
+            simulate=self.simulate,
+            white=self.white,
+            density=self.density,
         )
 
 
