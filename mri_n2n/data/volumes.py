@@ -12,6 +12,7 @@ import numpy as np
 from isal.igzip import IGzipFile
 from monai.data import NibabelReader
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 aft
 FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 MOST_VOXELS = 2**30  # 4 GiB as float32
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
-_FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
+_FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError, HeaderDataError, HeaderTypeError)
 
 
 @dataclass(frozen=True)
