@@ -52,6 +52,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
     int | None, typer.Option(help="Train on so many GPUs of this machine (with --device cpu: in so many processes).")
 ]
+ScanEdge = Annotated[
+    float | None,
+    typer.Option(help="Sampling density at the end of the axis, of raw k-space that does not state it."),
+]
+ScanDensity = Annotated[
+    Path | None, typer.Option(help="Or: a .npy of probabilities [row column], the centre of k-space in the middle.")
+]
 Targets = Literal["noisy", "clean"]
 LossName = Literal["paper", "ht"]
 Values = Literal["real", "complex"]
@@ -259,7 +266,7 @@ def simulate_command(
 @app.command("reconstruct")
 def reconstruct_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
-    input: Annotated[Path, typer.Argument(help="Raw k-space (ISMRMRD: .h5, .mrd), a volume, or a folder of them.")],
+    input: Annotated[Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), a volume, or a folder of them.")],
     output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
@@ -267,16 +274,22 @@ def reconstruct_command(
     white: Annotated[
         float | None, typer.Option(help="What is white, if the input does not say (see the docs).")
     ] = None,
+    edge_probability: ScanEdge = None,
+    density: ScanDensity = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct scans (raw k-space) as volumes, in the scanner's geometry; or, with --simulate, volumes."""
+    from mri_n2n.densities import given_density
     from mri_n2n.environment import chosen_device
     from mri_n2n.reconstruction import Reconstructor, reconstruct_path
     from mri_n2n.run_directory import find_run, open_run
 
     opened = open_run(find_run(run))
-    reconstructor = Reconstructor(opened.network(), opened.recipe, chosen_device(device), simulate, white=white)
+    known = given_density(edge_probability, density)
+    reconstructor = Reconstructor(
+        opened.network(), opened.recipe, chosen_device(device), simulate, white=white, density=known
+    )
     for result in reconstruct_path(reconstructor, input, output, opened.provenance(), overwrite=overwrite):
         typer.echo(f"{result.output}" + ("" if result.psnr is None else f"  PSNR {result.psnr:.2f} dB (simulated)"))
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,11 @@ def sha256_of(path: Path) -> str:
     """Of a file's bytes, as hexadecimal digits; a file of any size takes little memory."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """Of the hashes of several files' bytes, in this order."""
+    return hashlib.sha256("".join(sha256_of(path) for path in paths).encode()).hexdigest()
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -60,14 +60,15 @@ def work_through(
     overwrite: bool,
     ahead: int = 0,
     doing: str,
+    digest: Callable[[Path], str] = sha256_of,
 ) -> list[tuple[Job, dict[str, Any]]]:
     """Read, work on and write one file after the other; return what was made now.
 
     `identity` says what decides the outputs but for their sources: what an earlier run made with the same one is not
-    made again. `ahead` files are read ahead and written behind. A bad file in a folder is reported and the others are
-    still done; then the whole is a `UsageError`.
+    made again; `digest` is the hash that a source is known by. `ahead` files are read ahead and written behind. A bad
+    file in a folder is reported and the others are still done; then the whole is a `UsageError`.
     """
-    ours = {job.target for job in jobs if _announced(job, identity)}
+    ours = {job.target for job in jobs if _announced(job, identity, digest)}
     todo = [job for job in jobs if overwrite or not (job.target in ours and job.target.exists())]
     if len(todo) < len(jobs):
         say(f"{len(jobs) - len(todo)} of {len(jobs)} volumes are already done.")
@@ -105,14 +106,14 @@ def _write(target: Path, about: dict[str, Any], write: Callable[[Path], None]) -
     write(target)  # last: with the announcement beside it, it is done
 
 
-def _announced(job: Job, identity: dict[str, Any]) -> bool:
+def _announced(job: Job, identity: dict[str, Any], digest: Callable[[Path], str]) -> bool:
     """Whether an earlier, perhaps interrupted, run of the same command announced the target from the same source."""
     if not _about(job.target).exists():
         return False
     try:
         about = read_json(_about(job.target), "provenance")
         made = {name: about.get(name) for name in identity}
-        return made == identity and about["source_sha256"] == sha256_of(job.source)
+        return made == identity and about["source_sha256"] == digest(job.source)
     except (UsageError, *UNREADABLE):
         return False
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.data import raw
 from mri_n2n.data.manifest import FLOAT_BITS, Kind, Manifest, StoredVolume
-from mri_n2n.data.mrd import SUFFIXES, read_scan
 from mri_n2n.data.preparation import PrepareRequest, prepare
 from mri_n2n.data.volumes import named
+from mri_n2n.densities import with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.measured_kspace import FULL, UNDERSAMPLED, stored_planes
+from mri_n2n.progress import say
 from mri_n2n.scans import ScannedVolume, complex_volume
 
 
@@ -21,13 +23,15 @@ def prepare_kspace(source: Path, destination: Path, request: PrepareRequest) -> 
     Every slice of every coil is stored for itself. The first scan that can be read decides on the size, and on whether
     the data is fully sampled; scans that differ are skipped.
     """
-    sources = named(source, SUFFIXES)
+    sources = named(source, raw.SUFFIXES)
     first = _first(list(sources.values()))
     kind, size = _kind(first), first.measurement.grid
 
     def load(name: str) -> tuple[NDArray[np.float32], StoredVolume]:
         path = sources[name]
         scanned = _read(path)
+        for note in scanned.notes:
+            say(f"{path} {note}")
         if scanned.measurement.grid != size:
             found, expected = ("×".join(map(str, grid)) for grid in (scanned.measurement.grid, size))
             raise BadVolume(f"{path} has a plane of {found}, the first scan one of {expected}.", Problem.INCOMPATIBLE)
@@ -66,9 +70,9 @@ def _first(paths: list[Path]) -> ScannedVolume:
 
 
 def _read(path: Path) -> ScannedVolume:
-    scan = read_scan(path)
+    scan = raw.read_scan(path)
     try:
-        return complex_volume(scan)
+        return complex_volume(with_density(scan))
     except BadVolume as error:
         raise error.of(path) from None
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mri_n2n.data import mrd, volumes
+from mri_n2n.data import raw, volumes
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
+from mri_n2n.densities import GivenDensity, with_density
 from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.file_by_file import Made, planned, work_through
@@ -29,10 +30,10 @@ from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
 from mri_n2n.training.task import TrainingPair, network_output
 
-KNOWN = volumes.SUFFIXES + mrd.SUFFIXES
+KNOWN = volumes.SUFFIXES + raw.SUFFIXES
 IMAGES_OR_SCANS = (
-    "this run reconstructs raw k-space (.h5, .mrd): add --simulate for a fully sampled volume, or --white with the "
-    "intensity that is white in a volume made of density-compensated k-space."
+    f"this run reconstructs raw k-space ({', '.join(raw.SUFFIXES)}): add --simulate for a fully sampled volume, or "
+    "--white with the intensity that is white in a volume made of density-compensated k-space."
 )
 
 
@@ -56,7 +57,8 @@ class Reconstructor:
     With `white`, or for a run trained on real pairs, a volume is what the network sees: for a network trained on
     undersampling, an image from density-compensated k-space, whose samples are not known, so that nothing can be put
     back. Such an image does not show its own scale: `white` is the intensity that training would have scaled to 1, the
-    maximum of the fully sampled volume. For a scan it takes the place of what the file states.
+    maximum of the fully sampled volume. For a scan it takes the place of what the file states. density: of scans whose
+    files do not state it.
     """
 
     network: nn.Module
@@ -65,6 +67,7 @@ class Reconstructor:
     simulate: bool = False
     batch_size: int | None = None
     white: float | None = None
+    density: GivenDensity = field(default_factory=GivenDensity)
 
     def __post_init__(self) -> None:
         if self.complex and (self.simulate or self.white is not None):
@@ -74,6 +77,8 @@ class Reconstructor:
             )
         if self.white is not None and (self.simulate or not self.white > 0):
             raise UsageError("--white must be a positive intensity, and goes without --simulate.")
+        if self.density.said and (self.simulate or not self.undersampled):
+            raise UsageError("--edge-probability and --density are for raw k-space. Leave them out.")
         if self.simulate and not self.undersampled:
             raise UsageError(
                 "--simulate needs a run that was trained on undersampling; this one was trained on real pairs."
@@ -97,15 +102,16 @@ class Reconstructor:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that can be reconstructed."""
-        scans = mrd.SUFFIXES if self.complex or (self.undersampled and not self.simulate) else ()
+        scans = raw.SUFFIXES if self.complex or (self.undersampled and not self.simulate) else ()
         return (volumes.SUFFIXES if self.takes_images else ()) + scans
 
     def read(self, path: Path) -> Volume | ScannedVolume:
         """Read a file, and check that it can be reconstructed; raises `BadVolume`."""
-        if suffix(path, mrd.SUFFIXES):
-            scan = mrd.read_scan(path)
+        if suffix(path, raw.SUFFIXES):
+            scan = raw.read_scan(path)
             try:
-                scanned = complex_volume(scan) if self.complex else scanned_volume(scan)
+                known = with_density(scan, self.density)
+                scanned = complex_volume(known) if self.complex else scanned_volume(known)
             except BadVolume as error:
                 raise error.of(path) from None
             if not (self.white or scanned.white):
@@ -244,7 +250,8 @@ def reconstruct_path(
     jobs = planned(source, output, files, _as_volume)
     if not source.is_dir() and not suffix(jobs[0].target):
         raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
-    identity = {"simulate": reconstructor.simulate, "white": reconstructor.white} | provenance
+    identity = {"simulate": reconstructor.simulate, "white": reconstructor.white}
+    identity |= reconstructor.density.facts() | provenance
 
     def read(path: Path) -> Volume | ScannedVolume:
         content = reconstructor.read(path)
@@ -267,6 +274,7 @@ def reconstruct_path(
         overwrite=overwrite,
         ahead=volumes_overlapped(reconstructor.device),
         doing="reconstructing",
+        digest=raw.content_sha256,
     )
     return [Reconstructed(job.source, job.target, about["psnr"]) for job, about in done]
 
@@ -287,10 +295,10 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
         return f"{files[0]} ends in none of {', '.join(KNOWN)}. Convert it first."
     if reconstructor.complex:
         return (
-            f"{files[0]} is a volume, and this run was trained on raw k-space (.h5, .mrd). Choose another run, or make "
+            f"{files[0]} is a volume, and this run was trained on raw k-space. Choose another run, or make "
             "scans of it with `mri-n2n simulate --values complex`."
         )
-    if not any(suffix(path, mrd.SUFFIXES) for path in files):
+    if not any(suffix(path, raw.SUFFIXES) for path in files):
         return IMAGES_OR_SCANS
     if reconstructor.simulate:
         return f"{files[0]} is raw k-space, and --simulate is for fully sampled volumes. Leave it out."
@@ -298,4 +306,4 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
 
 
 def _as_volume(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(path.suffix) + ".nii.gz") if suffix(path, mrd.SUFFIXES) else path
+    return path.with_name(path.name.removesuffix(path.suffix) + ".nii.gz") if suffix(path, raw.SUFFIXES) else path

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from mri_n2n.coils import ring_sensitivities, root_sum_of_squares, smooth_phase
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import FLOAT_RANGE, Volume
+from mri_n2n.densities import with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire
 from mri_n2n.kspace.fourier import (
@@ -101,8 +102,8 @@ class ScannedVolume:
 def scanned_volume(scan: Scan) -> ScannedVolume:
     """Prepare a scan for a network that was trained on real images.
 
-    Raises `BadVolume` (without a path) unless there is one coil, the density is known, DC was acquired, and what was
-    acquired is of a real image.
+    Raises `BadVolume` (without a path) unless there is one coil, the density is known or can be estimated, DC was
+    acquired, and what was acquired is of a real image.
     """
     coils, _, height, width = scan.samples.shape
     if coils != 1:
@@ -120,7 +121,12 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
     if _norm(kspace - opposite(kspace).conj()) > 2 * math.sqrt(REAL) * _norm(kspace):
         raise BadVolume(f"has phases, and this run was trained on real images. {COMPLEX_RUN}", Problem.INCOMPATIBLE)
     samples = _moved(half_plane(kspace), (height, width), 1)
-    measurement = acquire(samples, half_plane(mask).expand(samples.shape), density_of(scan))
+    density = density_of(scan)
+    if not torch.allclose(opposite(density), density, rtol=1e-3):
+        raise BadVolume(
+            "has another density at k than at -k, and this run was trained on real images.", Problem.INCOMPATIBLE
+        )
+    measurement = acquire(samples, half_plane(mask).expand(samples.shape), density)
     return ScannedVolume(measurement, _volume(scan), scan.white, scan.simulated, scan.notes)
 
 
@@ -146,25 +152,8 @@ def complex_volume(scan: Scan) -> ScannedVolume:
 
 
 def density_of(scan: Scan) -> Float[Tensor, "h w"]:
-    """The probability of each frequency of a scan's plane, as the file states it; 1 where all was acquired.
-
-    Raises `BadVolume` (without a path) where it is not known or cannot be.
-    """
-    height, width = scan.mask.shape
-    if scan.decay is None:
-        if scan.mask.all():
-            return torch.ones(height, width)
-        raise BadVolume(
-            "states no sampling density, and without it this run's images cannot be made.", Problem.INCOMPATIBLE
-        )
-    try:
-        density = exponential_density((height, width), scan.decay)
-    except UsageError as error:
-        raise BadVolume(f"states a density that is impossible: {error}", Problem.IMPLAUSIBLE) from None
-    spread = math.sqrt(2 * float((density * (1 - density)).sum()))  # twice, since k and -k may go together
-    if abs(float(scan.mask.sum()) - float(density.sum())) > 6 * spread + 1:
-        raise BadVolume("was not sampled with the density that it states.", Problem.DAMAGED)
-    return density
+    """The probability of each frequency of a plane; estimated if nobody knows it (see `with_density`)."""
+    return torch.from_numpy(with_density(scan).density)
 
 
 def _check_centre(scan: Scan) -> None:
@@ -174,8 +163,8 @@ def _check_centre(scan: Scan) -> None:
 
 def _slices(scan: Scan) -> Complex[Tensor, "c n h w"]:
     """k-space of every slice that is to be shown."""
-    readout = scan.samples.shape[1]
-    return readout_decoded(torch.from_numpy(scan.samples))[:, _middle(readout, scan.size[2])]
+    samples = torch.from_numpy(scan.samples)
+    return readout_decoded(samples)[:, _middle(samples.shape[1], scan.size[2])] if scan.encoded else samples
 
 
 def _volume(scan: Scan) -> Volume:

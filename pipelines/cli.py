@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mri_n2n.cli import Device, app
+from mri_n2n.cli import Device, ScanDensity, ScanEdge, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
 
@@ -132,6 +132,8 @@ def batch_command(
         bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
     ] = False,
     white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
+    edge_probability: ScanEdge = None,
+    density: ScanDensity = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a study may take.")] = 3600.0,
     grace: Annotated[float, typer.Option(help="Seconds that the study at hand still has after SIGTERM.")] = 30.0,
     watch: Annotated[
@@ -159,6 +161,7 @@ def batch_command(
     Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
     another process is at work on the shard.
     """
+    from mri_n2n.densities import given_density
     from mri_n2n.run_directory import find_run
     from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.folder import BatchFolder
@@ -175,7 +178,8 @@ def batch_command(
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
-    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256 or None)
+    known = given_density(edge_probability, density)
+    setup = Setup(find_run(model), output, device, simulate, white, known, weights_sha256 or None)
     limits, share = Limits(time_limit, grace, watch), chosen_shard(shard)
     folder = BatchFolder(output, share)
     if share != WHOLE:
@@ -224,7 +228,7 @@ def dicom_node_command(
     door = Door(checked_title(title), host, port, tuple(Caller.parse(caller) for caller in allow))
     peers = tuple(Peer.parse(peer) for peer in send_to or ())
     node = NodeSetup(inbox, door, peers, settle, keep, Room(reserve=int(reserve * 2**30)))
-    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256 or None)
+    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256=weights_sha256 or None)
     _unattended(BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace)))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from raw_files import write_cfl, write_fastmri
 
 from mri_n2n.data.mrd import read_scan, write_scan
 from pipelines.batch.folder import BatchFolder
@@ -103,6 +104,13 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
     write_scan(ward / "no-density.h5", replace(scan, decay=None), {})
     write_scan(ward / "coils.h5", replace(scan, samples=np.repeat(scan.samples, 2, 0)), {})
     write_scan(ward / "phases.h5", replace(scan, samples=scan.samples * np.complex64(1j)), {})
+    one_slice = read_scan(ward / "good.h5").samples[:, 3]
+    shown = np.fft.fftshift(one_slice, axes=(1, 2)).transpose(2, 1, 0)[:, :, None]
+    for name in ("pair", "lonely", "short"):
+        write_cfl(ward / f"{name}.cfl", shown)
+    (ward / "lonely.hdr").unlink()
+    (ward / "short.cfl").write_bytes((ward / "short.cfl").read_bytes()[:-8])
+    write_fastmri(ward / "fastmri.h5", one_slice[:, None])
     with h5py.File(ward / "link.h5", "w") as file:
         file["dataset"] = h5py.ExternalLink("good.h5", "/dataset")
     (ward / "nowhere.h5").symlink_to("absent.h5")
@@ -118,15 +126,19 @@ def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
         "zeros.mrd": Reason.UNREADABLE,
         "nan.h5": Reason.NOT_FINITE,
         "radial.h5": Reason.UNSUPPORTED,
-        "two-d.h5": Reason.UNSUPPORTED,
+        "two-d.h5": Reason.DAMAGED,
         "huge.h5": Reason.IMPLAUSIBLE,
         "xml.h5": Reason.UNREADABLE,
         "contrasts.h5": Reason.UNSUPPORTED,
         "twice.h5": Reason.DUPLICATE,
         "beyond.h5": Reason.DAMAGED,
-        "no-density.h5": Reason.INCOMPATIBLE,
+        "no-density.h5": Reason.RECONSTRUCTED,
         "coils.h5": Reason.INCOMPATIBLE,
         "phases.h5": Reason.INCOMPATIBLE,
+        "pair.cfl": Reason.INCOMPATIBLE,  # nobody says what is white
+        "lonely.cfl": Reason.INCOMPLETE,
+        "short.cfl": Reason.DAMAGED,
+        "fastmri.h5": Reason.INCOMPATIBLE,
         "link.h5": Reason.UNREADABLE,
         "nowhere.h5": Reason.GONE,
         "pipe.h5": Reason.UNSUPPORTED,

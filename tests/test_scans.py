@@ -108,7 +108,10 @@ def edited(**changes: Any) -> Scan:
     ("scan", "message"),
     [
         (edited(samples=np.ones((2, 4, 8, 8), np.complex64)), "2 coils.*prepare kspace"),
-        (edited(decay=None, mask=np.abs(np.fft.fftfreq(8) * np.ones((8, 1))) < 0.3), "states no sampling density"),
+        (
+            edited(decay=None, mask=np.outer(np.abs(np.fft.fftfreq(8)) < 0.2, np.ones(8, bool))),
+            "centre of k-space alone",
+        ),
         (edited(decay=9.0), "impossible"),
         (edited(decay=0.5), "not sampled with the density"),
         (edited(mask=np.roll(np.eye(8, dtype=bool), 1, 0)), "centre of k-space"),

@@ -1,12 +1,13 @@
 """ISMRMRD files (HDF5): raw k-space with an XML header, one acquisition per line of k-space.
 
-3-D Cartesian scans only. Lines are read in bulk through h5py: one at a time through the `ismrmrd` package takes 80
-times as long.
+Cartesian scans only, 3-D ones and stacks of 2-D slices. Lines are read in bulk through h5py: one at a time through the
+`ismrmrd` package takes 80 times as long.
 """
 
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.data.hdf5 import inside, text
+from mri_n2n.data.mrd_geometry import DIRECTIONS, SAME_PLACE, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import ORIGIN, Header, composed, parsed
-from mri_n2n.data.scan import Scan
+from mri_n2n.data.scan import HUGE, LPS, MOST_VALUES, Scan
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
@@ -24,13 +27,8 @@ with warnings.catch_warnings():  # to import it changes which warnings are shown
     from ismrmrd.hdf5 import acquisition_dtype
 
 SUFFIXES = (".h5", ".mrd")
-MOST_VALUES = 2**29  # complex values of one scan, 4 GiB
-LONGEST_HEADER = 1 << 20
 LINES_AT_ONCE = 2048
-HUGE = 1e30  # sums of such samples still fit into float32
-LPS = np.diag([-1.0, -1.0, 1.0])  # ISMRMRD's patient axes are DICOM's, ours are NIfTI's
-STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")  # row, column
-DIRECTIONS = ("phase_dir", "slice_dir", "read_dir")  # row, column, readout
+STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")  # row, column of a 3-D scan
 
 NOT_IMAGING = (
     ismrmrd.ACQ_IS_NOISE_MEASUREMENT,
@@ -45,7 +43,7 @@ NOT_IMAGING = (
     ismrmrd.ACQ_IS_PHASE_STABILIZATION,
 )
 ALIKE = ("active_channels", "number_of_samples", "center_sample", "discard_pre", "discard_post")
-ONE_OF_EACH = ("slice", "contrast", "phase", "repetition", "set")
+ONE_OF_EACH = ("contrast", "phase", "repetition", "set")
 
 
 def write_scan(path: Path, scan: Scan, facts: Mapping[str, str]) -> None:
@@ -58,7 +56,7 @@ def write_scan(path: Path, scan: Scan, facts: Mapping[str, str]) -> None:
 
 
 def read_scan(path: Path) -> Scan:
-    """Read and check one scan: 3-D Cartesian, one contrast, lines all alike, finite; else `BadVolume`.
+    """Read and check one scan: Cartesian, one contrast, lines all alike, finite; else `BadVolume`.
 
     Lines that do not belong to the image (noise, calibration, navigators) are left out, averages averaged.
     """
@@ -66,13 +64,11 @@ def read_scan(path: Path) -> Scan:
         digest = sha256_of(path)
         with h5py.File(path, "r", locking="best-effort") as file:
             group = _group(file)
-            header = _header(group)
-            samples, mask, head = _acquired(_inside(group, "data"), header)
-        affine, notes = _affine(head, header)
+            header = parsed(text(group, "xml"))
+            lines = _acquired(inside(group, "data"), header)
+        return _scan(lines, header, digest)
     except (BadVolume, *UNREADABLE) as error:
         raise _refused(path, error) from None
-    simulated = header.texts.get(ORIGIN, "").startswith("SIMULATED")
-    return Scan(samples, mask, header.size, affine, header.decay, header.white, simulated, notes, digest)
 
 
 def _group(file: h5py.File) -> h5py.Group:
@@ -83,36 +79,48 @@ def _group(file: h5py.File) -> h5py.Group:
     return group
 
 
-def _inside(group: h5py.Group, name: str) -> h5py.Dataset:
-    """A data set that lies in this very file: links and external storage could name any file of the machine."""
-    dataset = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise BadVolume(
-            f"keeps its `{name}` outside itself or not as a data set, which is refused.", Problem.UNSUPPORTED
-        )
-    return dataset
+@dataclass
+class _Lines:
+    """What was acquired. samples: `[row second coil readout]`, summed. counts: `[row second]`, how often.
+
+    second: the second phase encoding, or of a 2-D scan the slice. head: of the first line. places: the position of
+    each slice by its number.
+    """
+
+    samples: NDArray[np.complex64]
+    counts: NDArray[np.int64]
+    head: Any
+    places: dict[int, Any]
 
 
-def _header(group: h5py.Group) -> Header:
-    dataset = _inside(group, "xml")
-    if dataset.size != 1:
-        raise BadVolume(f"has {dataset.size} headers, expected one.")
-    text = dataset[()] if dataset.ndim == 0 else dataset[0]
-    if not isinstance(text, bytes) or len(text) > LONGEST_HEADER:
-        raise BadVolume(f"has a header that is no text of at most {LONGEST_HEADER} bytes.")
-    return parsed(text)
+def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
+    samples, acquired = lines.samples, lines.counts > 0
+    samples /= np.maximum(lines.counts, 1)[:, :, None, None]
+    if header.flat:
+        if (acquired != acquired[:, :1]).any():
+            raise BadVolume("has slices that differ in what was acquired, expected one mask.", Problem.UNSUPPORTED)
+        order, (affine, notes) = stack_affine(lines.head, lines.places, header)
+        samples = samples[:, order].transpose(2, 1, 0, 3)
+        mask = np.asarray(samples.any(axis=(0, 1)))
+        size = (header.size[0], header.size[2], len(order))
+    else:
+        affine, notes = slab_affine(lines.head, header)
+        samples, mask, size = samples.transpose(2, 3, 0, 1), acquired, header.size
+    simulated = header.texts.get(ORIGIN, "").startswith("SIMULATED")
+    return Scan(
+        samples, mask, size, affine, header.decay, header.white, simulated, notes, digest, encoded=not header.flat
+    )
 
 
-def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64], NDArray[np.bool_], Any]:
-    """Samples `[coil readout row column]`, mask `[row column]`, and the head of the first line."""
+def _acquired(table: h5py.Dataset, header: Header) -> _Lines:
     if table.dtype.names != acquisition_dtype.names or table.ndim != 1:
         raise BadVolume("holds no table of acquisitions. It is no ISMRMRD file of raw data.")
     if table.chunks and table.chunks[0] > 64 * LINES_AT_ONCE:
         raise BadVolume(f"is stored in blocks of {table.chunks[0]} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
     rows, columns, readout = header.matrix
-    first: Any = None
-    samples = np.zeros(0, np.complex64)  # [row column coil readout]: whole lines are written to it
-    counts = np.zeros((rows, columns), np.int64)
+    slices = _slices(table) if header.flat else np.zeros(1, np.int64)
+    seconds = len(slices) if header.flat else columns
+    found: _Lines | None = None
     seen = np.zeros(0, np.int64)
     for start in range(0, len(table), LINES_AT_ONCE):
         lines = table[start : start + LINES_AT_ONCE]
@@ -120,32 +128,50 @@ def _acquired(table: h5py.Dataset, header: Header) -> tuple[NDArray[np.complex64
         if not len(lines):
             continue
         head = lines["head"]
-        if first is None:
-            first, coils = head[0], int(head["active_channels"][0])
-            if coils < 1 or coils * math.prod(header.matrix) > MOST_VALUES:
-                raise BadVolume(f"states {coils} coils, which is not plausible.", Problem.IMPLAUSIBLE)
-            samples = np.zeros((rows, columns, coils, readout), np.complex64)
-        _check_lines(head, first, header)
-        row, column = (
+        if found is None:
+            found = _nothing_yet(head[0], (rows, seconds, readout))
+        _check_lines(head, found.head, header)
+        _check_places(head, found.places)
+        row, second = (
             (head["idx"][name].astype(np.int64) - centre) % size
             for name, centre, size in zip(STEPS, header.centres, header.matrix, strict=False)
         )
+        if header.flat:
+            second = np.searchsorted(slices, head["idx"]["slice"])
         average = head["idx"]["average"].astype(np.int64)
-        keys = np.concatenate([seen, (average * rows + row) * columns + column])
+        keys = np.concatenate([seen, (average * rows + row) * seconds + second])
         seen = np.unique(keys)
         if len(seen) < len(keys):
             raise BadVolume("holds a line of k-space twice. It may be damaged.", Problem.DUPLICATE)
-        values, places = _values(lines, readout)
+        values, inside_line = _values(lines, readout)
         for number in np.unique(average):  # within one of which no line comes twice
             which = average == number
-            samples[row[which, None], column[which, None], :, places] += np.moveaxis(values[which], 1, 2)
-            counts[row[which], column[which]] += 1
-    if first is None or not samples.any():
+            found.samples[row[which, None], second[which, None], :, inside_line] += np.moveaxis(values[which], 1, 2)
+            found.counts[row[which], second[which]] += 1
+    if found is None or not found.samples.any():
         raise BadVolume(
             "holds no signal: it has no line of k-space that belongs to an image, or only zeros.", Problem.NO_SIGNAL
         )
-    samples /= np.maximum(counts, 1)[:, :, None, None]
-    return np.moveaxis(samples, (2, 3), (0, 1)), counts > 0, first
+    return found
+
+
+def _nothing_yet(head: Any, shape: tuple[int, int, int]) -> _Lines:
+    rows, seconds, readout = shape
+    coils = int(head["active_channels"])
+    if coils < 1 or coils * math.prod(shape) > MOST_VALUES:
+        raise BadVolume(f"states {coils} coils, which is not plausible.", Problem.IMPLAUSIBLE)
+    samples = np.zeros((rows, seconds, coils, readout), np.complex64)  # so that whole lines are written
+    return _Lines(samples, np.zeros((rows, seconds), np.int64), head, {})
+
+
+def _slices(table: h5py.Dataset) -> NDArray[np.int64]:
+    """The numbers of the slices that lines of the image are of."""
+    heads = table.fields("head")
+    found = np.zeros(0, np.int64)
+    for start in range(0, len(table), LINES_AT_ONCE):
+        head = heads[start : start + LINES_AT_ONCE]
+        found = np.union1d(found, head["idx"]["slice"][_imaging(head["flags"])])
+    return found
 
 
 def _imaging(flags: NDArray[Any]) -> NDArray[np.bool_]:
@@ -158,15 +184,15 @@ def _flagged(flags: NDArray[Any], bit: int) -> NDArray[np.bool_]:
 
 
 def _check_lines(head: NDArray[Any], first: Any, header: Header) -> None:
-    for name in ONE_OF_EACH:
+    for name in ONE_OF_EACH if header.flat else (*ONE_OF_EACH, "slice"):
         if (head["idx"][name] != first["idx"][name]).any():
             raise BadVolume(f"holds more than one {name}, expected one. Split it first.", Problem.UNSUPPORTED)
     for name in ALIKE:
         if (head[name] != first[name]).any():
             raise BadVolume(f"has lines that differ in {name}, expected all alike.", Problem.UNSUPPORTED)
-    for name, tolerance in (*((name, 1e-3) for name in DIRECTIONS), ("position", 1e-2)):
-        if not (np.abs(head[name] - first[name]) <= tolerance).all():
-            raise BadVolume(f"has lines that differ in {name}, expected one slab.", Problem.UNSUPPORTED)
+    for name in DIRECTIONS:
+        if not (np.abs(head[name] - first[name]) <= 1e-3).all():
+            raise BadVolume(f"has lines that differ in {name}, expected one slab or a stack.", Problem.UNSUPPORTED)
     if head["encoding_space_ref"].any():
         raise BadVolume("has lines of an encoding that its header does not state.", Problem.DAMAGED)
     if _flagged(head["flags"], ismrmrd.ACQ_IS_REVERSE).any():
@@ -176,6 +202,15 @@ def _check_lines(head: NDArray[Any], first: Any, header: Header) -> None:
             raise BadVolume(
                 f"has a line at {name} {head['idx'][name].max()}, expected less than {size}.", Problem.DAMAGED
             )
+
+
+def _check_places(head: NDArray[Any], places: dict[int, Any]) -> None:
+    """Every line of a slice, or of the one slab, is of one place; those that are new are added to `places`."""
+    numbers, firsts = np.unique(head["idx"]["slice"], return_index=True)
+    for number, one in zip(numbers.tolist(), firsts, strict=True):
+        place = places.setdefault(number, head["position"][one])
+        if not (np.abs(head["position"][head["idx"]["slice"] == number] - place) <= SAME_PLACE).all():
+            raise BadVolume("has lines that differ in position, expected one slab or a stack.", Problem.UNSUPPORTED)
 
 
 def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], NDArray[np.int64]]:
@@ -196,25 +231,6 @@ def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], N
     return numbers.view(np.complex64).reshape(len(lines), coils, count)[:, :, inside], places % readout
 
 
-def _affine(head: Any, header: Header) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Voxel `[row column readout]` to millimetres, and what a person should know about it."""
-    axes = np.stack([head[name].astype(float) for name in DIRECTIONS], axis=-1)
-    notes: tuple[str, ...] = ()
-    if not axes.any():
-        axes, notes = np.eye(3), ("states no orientation: its axes are taken for the patient's.",)
-    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        raise BadVolume("has directions that are not at right angles.", Problem.UNSUPPORTED)
-    affine = np.eye(4)
-    affine[:3, :3] = LPS @ axes * header.voxel_mm
-    affine[:3, 3] = LPS @ head["position"] - affine[:3, :3] @ _middle(header.size)
-    return affine, notes
-
-
-def _middle(size: tuple[int, int, int]) -> NDArray[np.int64]:
-    """The voxel that lies at a line's position."""
-    return np.array(size) // 2
-
-
 def _table(scan: Scan) -> NDArray[Any]:
     coils, readout, rows, columns = scan.samples.shape
     row, column = np.nonzero(scan.mask)
@@ -231,7 +247,7 @@ def _table(scan: Scan) -> NDArray[Any]:
     axes = LPS @ scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
     for axis, name in enumerate(DIRECTIONS):
         head[name] = axes[:, axis]
-    head["position"] = LPS @ (scan.affine[:3, :3] @ _middle(scan.size) + scan.affine[:3, 3])
+    head["position"] = LPS @ (scan.affine[:3, :3] @ (np.array(scan.size) // 2) + scan.affine[:3, 3])
     ordered = np.roll(scan.samples, readout // 2, axis=1)[:, :, row, column]
     lines = np.ascontiguousarray(np.moveaxis(ordered, 2, 0)).view(np.float32).reshape(len(row), -1)
     for place, line in enumerate(lines):

@@ -12,13 +12,12 @@ from xsdata.formats.dataclass.parsers import XmlParser
 from xsdata.formats.dataclass.parsers.config import ParserConfig
 from xsdata.formats.dataclass.parsers.handlers import XmlEventHandler
 
-from mri_n2n.data.scan import Scan
+from mri_n2n.data.scan import LARGEST, Scan
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line
 
 with warnings.catch_warnings():  # to import it changes which warnings are shown
     from ismrmrd import xsd
 
-LARGEST = 2048  # samples along one axis
 DECAY, WHITE, ORIGIN = "sampling_density_decay", "white", "origin"  # our user parameters
 SIMULATED = "SIMULATED from a magnitude image; not for diagnostic use"
 
@@ -27,10 +26,11 @@ _LENIENT = ParserConfig(fail_on_unknown_properties=False, fail_on_converter_warn
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says; axes in the order of a `Scan`'s image: row, column, readout.
+    """What a header says; axes are first and second phase encoding, and readout.
 
-    matrix: encoded samples. centres: the indices of DC of rows and columns. voxel_mm. size: voxels of the field of view
-    to be shown. texts: the user parameters that are text.
+    matrix: encoded samples, one along the second phase encoding of a 2-D scan. centres: the indices of DC of both
+    phase encodings. voxel_mm: of a 2-D scan the second is the slices' thickness. size: voxels of the field of view to
+    be shown. slices: how many there should be, where it is said. texts: the user parameters that are text.
     """
 
     matrix: tuple[int, int, int]
@@ -40,10 +40,16 @@ class Header:
     decay: float | None
     white: float | None
     texts: Mapping[str, str]
+    slices: int | None = None
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is a 2-D scan."""
+        return self.matrix[1] == 1
 
 
 def parsed(text: bytes) -> Header:
-    """Read and check a header: one 3-D Cartesian encoding of a plausible size, else `BadVolume` (without a path)."""
+    """Read and check a header: one Cartesian encoding of a plausible size, else `BadVolume` (without a path)."""
     try:
         header: Any = XmlParser(config=_LENIENT, handler=XmlEventHandler).from_bytes(text, xsd.ismrmrdHeader)
     except (*UNREADABLE, SyntaxError) as error:
@@ -55,12 +61,7 @@ def parsed(text: bytes) -> Header:
         kind = encoding.trajectory.value if encoding.trajectory else "unknown"
         raise BadVolume(f"is a scan of trajectory `{kind}`, expected a Cartesian one.", Problem.UNSUPPORTED)
     matrix = _by_axis(encoding.encodedSpace.matrixSize)
-    if matrix[1] == 1:
-        raise BadVolume(
-            f"is a 2-D scan ({matrix[2]}×{matrix[0]}), expected a 3-D one with two phase encodings.",
-            Problem.UNSUPPORTED,
-        )
-    if not all(1 < length <= LARGEST for length in matrix):
+    if not (min(matrix) >= 1 and min(matrix[0], matrix[2]) > 1 and max(matrix) <= LARGEST):
         raise BadVolume(
             f"states a matrix of {'×'.join(map(str, matrix))}, which is not plausible.", Problem.IMPLAUSIBLE
         )
@@ -71,14 +72,15 @@ def parsed(text: bytes) -> Header:
     if WHITE in numbers and not 0 < numbers[WHITE] < math.inf:
         raise BadVolume(f"states {WHITE} = {numbers[WHITE]:g}, which is impossible.", Problem.IMPLAUSIBLE)
     centres = _centres(encoding.encodingLimits, matrix)
-    return Header(matrix, centres, voxel, size, numbers.get(DECAY), numbers.get(WHITE), texts)
+    slices = _slices(encoding.encodingLimits)
+    return Header(matrix, centres, voxel, size, numbers.get(DECAY), numbers.get(WHITE), texts, slices)
 
 
 def composed(scan: Scan, facts: Mapping[str, str]) -> str:
-    """The header for a scan without oversampling; facts: more text for its user parameters. Nothing of a person."""
+    """The header for a 3-D scan without oversampling; facts: more text for its user parameters. Nothing of a person."""
     _, readout, rows, columns = scan.samples.shape
-    if scan.size != (rows, columns, readout):
-        raise ValueError("expected a scan without oversampling")
+    if scan.size != (rows, columns, readout) or not scan.encoded:
+        raise ValueError("expected a 3-D scan without oversampling")
     row_mm, column_mm, readout_mm = np.linalg.norm(scan.affine[:3, :3], axis=0) * scan.size
 
     def space() -> xsd.encodingSpaceType:
@@ -138,6 +140,10 @@ def _centres(limits: Any, matrix: tuple[int, int, int]) -> tuple[int, int]:
         int(first.center) if first else matrix[0] // 2,
         int(second.center) if second else matrix[1] // 2,
     )
+
+
+def _slices(limits: Any) -> int | None:
+    return int(limits.slice.maximum) + 1 if limits and limits.slice else None
 
 
 def _user_parameters(header: Any) -> tuple[dict[str, float], dict[str, str]]:

@@ -1,6 +1,7 @@
 """Raw Cartesian k-space as it comes out of a file, whatever the format."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +9,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Scan:
-    """A 3-D Cartesian acquisition: two phase encodings, and a readout that is always acquired whole.
+    """A Cartesian acquisition of a volume.
+
+    3-D: two phase encodings (row, column), and a readout that is always acquired whole. 2-D (not `encoded`): a stack of
+    slices, each with one phase encoding (row) and its readout (column).
 
     samples: `[coil readout row column]`, complex64, every axis still encoded and unshifted (DC at 0), the averages of
-    a line averaged, zero where nothing was acquired. The image's origin, where phases are zero, is voxel n // 2 of
-    each axis. mask: `[row column]`, what was acquired. size: rows, columns and readout positions of the field of view
-    to be shown; the rest is oversampling. affine: from voxel `[row column readout]` of that field of view to
-    millimetres (RAS+). decay: λ of the sampling density exp(-λ|k|), and white: the intensity that is white, where the
-    file states them. notes: what a person should know of the file. sha256: of its bytes.
+    a line averaged, zero where nothing was acquired; of a 2-D scan `[coil slice row column]`, the slices in their order
+    in space. The image's origin, where phases are zero, is voxel n // 2 of each encoded axis. mask: `[row column]`,
+    what was acquired, of every slice. size: rows, columns and readout positions (or slices) of the field of view to be
+    shown; the rest is oversampling. affine: from voxel `[row column readout]` of that field of view to millimetres
+    (RAS+). decay: λ of the sampling density exp(-λ|k|), or density: `[row column]`, unshifted, in (0, 1], and white:
+    the intensity that is white, where they are known. notes: what a person should know of the file. sha256: of its
+    bytes.
     """
 
     samples: NDArray[np.complex64]
@@ -27,3 +33,28 @@ class Scan:
     simulated: bool
     notes: tuple[str, ...] = ()
     sha256: str = ""
+    encoded: bool = True
+    density: NDArray[np.float32] | None = None
+
+
+LPS = np.diag([-1.0, -1.0, 1.0])  # the patient's axes of DICOM and ISMRMRD; ours are NIfTI's (RAS+)
+LARGEST = 2048  # samples along one axis
+MOST_VALUES = 2**29  # complex values of one scan, 4 GiB
+HUGE = 1e30  # sums of such samples still fit into float32
+UNORIENTED = "states no orientation: its axes are taken for the patient's."
+
+
+def unplaced_affine(voxel_mm: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[Any]:
+    """Of a scan that says nothing of its place: along the patient's axes, the middle of the image at the origin."""
+    return affine_around(np.zeros(3), np.diag(voxel_mm), size)
+
+
+def affine_around(middle: NDArray[np.float64], steps: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[Any]:
+    """The affine whose voxel n // 2 of each axis lies at `middle`, for columns of `steps` from voxel to voxel.
+
+    Both are in the patient's axes of DICOM, in mm; the affine goes to RAS+.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = LPS @ steps
+    affine[:3, 3] = LPS @ middle - affine[:3, :3] @ (np.array(size) // 2)
+    return affine

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 from isal.igzip import IGzipFile
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 aft
 FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 MOST_VOXELS = 2**30  # 4 GiB as float32
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
-_FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError)
+_FOREIGN = (*UNREADABLE, ImageFileError, WrapStructError, HeaderDataError, HeaderTypeError)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from mri_n2n.data import dicom
+from mri_n2n.data import dicom, raw
 from mri_n2n.reconstruction import KNOWN
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
     found, others = [], []
     for relative in files(source, heed):
         if relative.lower().endswith((*KNOWN, "/")):
-            found.append(Study(study_name(relative), (relative,)))
+            belonging = [path.relative_to(source).as_posix() for path in raw.files_of(source / relative)]
+            found.append(Study(study_name(relative), (relative, *belonging[1:])))
         else:
             others.append(relative)
     known = set()

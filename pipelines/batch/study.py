@@ -3,7 +3,7 @@
 import shutil
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mri_n2n.data import dicom
+from mri_n2n.data import dicom, raw
 from mri_n2n.data.dicom import Series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
+from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
@@ -50,11 +51,13 @@ class Setup:
     device: str
     simulate: bool
     white: float | None
+    density: GivenDensity = field(default_factory=GivenDensity)
     weights_sha256: str | None = None
 
     def configuration(self) -> dict[str, Any]:
         """What decides an output beside its input."""
-        return {**open_run(self.run).provenance(), "simulate": self.simulate, "white": self.white}
+        known = open_run(self.run).provenance()
+        return {**known, "simulate": self.simulate, "white": self.white, **self.density.facts()}
 
     def expected(self) -> list[float]:
         """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
@@ -70,8 +73,14 @@ class Setup:
     def reconstructor(self) -> Reconstructor:
         """The network, ready."""
         run = open_run(self.run)
-        network = run.network(self.weights_sha256)
-        return Reconstructor(network, run.recipe, chosen_device(self.device), simulate=self.simulate, white=self.white)
+        return Reconstructor(
+            run.network(self.weights_sha256),
+            run.recipe,
+            chosen_device(self.device),
+            simulate=self.simulate,
+            white=self.white,
+            density=self.density,
+        )
 
 
 Given = Volume | ScannedVolume | Series
@@ -161,7 +170,7 @@ class StudyWork:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            return dicom.files_sha256(paths) if study.series else sha256_of(paths[0])
+            return dicom.files_sha256(paths) if study.series else raw.content_sha256(paths[0])
         except PermissionError:
             return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:

@@ -203,7 +203,7 @@ def counter(name: str) -> Edit:
     ("edit", "message"),
     [
         (header(trajectory=ismrmrd.xsd.trajectoryType.RADIAL), "`radial`"),
-        (header(encodedSpace__matrixSize__z=1), "2-D"),
+        (header(encodedSpace__matrixSize__z=1), "expected less than 1"),
         (header(encodedSpace__matrixSize__x=60000), "not plausible"),
         (header(encodedSpace__fieldOfView_mm__x=0.0), "field of view"),
         (header(encodedSpace__matrixSize__x=4), "does not fit"),

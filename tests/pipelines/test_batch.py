@@ -32,8 +32,12 @@ from batch_runs import (
     wait_for,
 )
 from dicom_files import Edit, at, everywhere, gap, some_series
+from raw_files import write_cfl
 
 from mri_n2n.data.dicom import read_series
+from mri_n2n.data.mrd import read_scan, write_scan
+from mri_n2n.densities import GivenDensity, given_density
+from mri_n2n.kspace.sampling import exponential_density
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
@@ -165,7 +169,7 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
     events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["begun", *["study"] * len(expected), "ended"]
     assert stat_mode(tmp_path / "out/private") == 0o700
-    assert "| quarantined | incompatible | 3 |" in answer.out
+    assert "| quarantined | incompatible | 4 |" in answer.out
     status = cli("batch", "status", tmp_path / "out")
     assert status.out in answer.out
     # The same again: nothing is repeated, and what is still bad is still said.
@@ -178,6 +182,57 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
 
 def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+def test_an_estimated_density_is_said_and_a_given_one_decides(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path
+) -> None:
+    """In the status' notes; and what was given is part of the key."""
+    (tmp_path / "ward").mkdir()
+    scan = read_scan(sorted(scans.glob("*.h5"))[0])
+    write_scan(tmp_path / "ward/a.h5", replace(scan, decay=None), {})
+    density = np.fft.fftshift(exponential_density((16, 20), scan.decay or 0).numpy())
+    np.save(tmp_path / "known.npy", density)
+    np.save(tmp_path / "other.npy", density**1.01)
+    keys, arrays = [], []
+    for number, given in enumerate(
+        (
+            GivenDensity(),
+            given_density(None, tmp_path / "known.npy"),
+            given_density(None, tmp_path / "other.npy"),
+            given_density(0.1, None),
+        )
+    ):
+        folder = BatchFolder(tmp_path / f"out{number}")
+        folder.open()
+        with folder.held() as held:
+            work = StudyWork(replace(setup(model, folder.path), density=given), held)
+            outcome = work(tmp_path / "ward", Study(study_name("a.h5"), ("a.h5",)))
+        assert outcome.reason is Reason.RECONSTRUCTED
+        assert ["estimated" in note for note in outcome.about["notes"]] == ([] if given.said else [True])
+        keys.append(outcome.key)
+        image: Any = nibabel.load(folder.published(outcome.study, outcome.key) / RECONSTRUCTION)
+        arrays.append(image.get_fdata())
+    assert len(set(keys)) == 4
+    network = open_run(model)
+    stated, _ = Reconstructor(network.network(), network.recipe, CPU)(
+        Reconstructor(network.network(), network.recipe, CPU).read(sorted(scans.glob("*.h5"))[0])
+    )
+    np.testing.assert_allclose(arrays[1], stated, atol=1e-3)
+    assert np.abs(arrays[2] - stated).max() > 1e-3
+    asked = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
+    answer = cli(*asked, "--density", tmp_path / "known.npy")
+    assert answer.code == Exit.ALL_DONE, answer.err
+    assert [outcome.key for outcome in by_source(tmp_path / "out").values()] == [keys[1]]
+    answer = cli(*asked, "--simulate", "--edge-probability", 0.1)
+    assert answer.code == 2
+    assert "for raw k-space" in answer.err
+
+
+def test_a_pair_of_files_is_one_study(tmp_path: Path) -> None:
+    write_cfl(tmp_path / "a.b.cfl", np.ones((4, 4, 1, 2), np.complex64))
+    (tmp_path / "c.hdr").write_text("of nobody")
+    assert studies(tmp_path) == [Study(study_name("a.b.cfl"), ("a.b.cfl", "a.b.hdr"))]
 
 
 def test_volumes_are_gated_too(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
