@@ -1,7 +1,7 @@
 """Whole volumes and scans through a trained network, slice by slice, into volumes with the geometry they came with."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from mri_n2n.kspace.channels import from_channels
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import say
-from mri_n2n.quality import SLICES, decibels, held_out_errors
+from mri_n2n.quality import SLICES, Quality, quality_of
 from mri_n2n.recipes import Recipe
 from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
@@ -165,31 +165,31 @@ class Reconstructor:
         quality = float(torch.cat(qualities).mean()) if qualities else math.nan
         return output, quality if math.isfinite(quality) else None
 
-    @torch.inference_mode()
-    def held_out_psnr(self, source: Volume | ScannedVolume) -> float | None:
-        """The PSNR in dB, estimated without a reference, that about half the samples would give; None for plain images.
+    def quality(self, source: Volume | ScannedVolume) -> Quality | None:
+        """What can be said without a reference of a reconstruction from about half the samples; None for plain images.
 
-        See `held_out_errors`. Of some slices, evenly spread.
+        Of some slices, evenly spread.
         """
         corruption = self.recipe.task.corruption
+        if not (isinstance(source, ScannedVolume) or (self.simulate and isinstance(corruption, Undersampling))):
+            return None
         network = self.network.to(self.device).eval()
+        return quality_of(network, self.recipe.task.predict, self._measured(source))
+
+    def _measured(self, source: Volume | ScannedVolume) -> Iterator[tuple[Measurement, list[str]]]:
+        """The measurements of some slices, a few at a time, and their identities."""
+        corruption = self.recipe.task.corruption
         volume = source.volume if isinstance(source, ScannedVolume) else source
         places = evenly_spread(volume.array.shape[2], SLICES)
         at_once = self._at_once(source)
-        errors = []
         for start in range(0, len(places), at_once):
             chosen = places[start : start + at_once]
             identities = [f"{volume.sha256}/{place}" for place in chosen]
             if isinstance(source, ScannedVolume):
-                measurement = self._scaled(source, chosen)
-                identities = [name for name in identities for _ in range(source.coils)]
-            elif self.simulate and isinstance(corruption, Undersampling):
+                yield self._scaled(source, chosen), [name for name in identities for _ in range(source.coils)]
+            elif isinstance(corruption, Undersampling):
                 images, _, _ = self._seen(source, chosen)
-                measurement = corruption.measure_each(images, [evaluation_generator(name) for name in identities])
-            else:
-                return None
-            errors.append(held_out_errors(network, self.recipe.task.predict, measurement, identities))
-        return decibels(float(torch.cat(errors).mean()))
+                yield corruption.measure_each(images, [evaluation_generator(name) for name in identities]), identities
 
     def _at_once(self, source: Volume | ScannedVolume) -> int:
         coils = source.coils if isinstance(source, ScannedVolume) else 1

@@ -3,7 +3,7 @@
 import shutil
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import QUALITY, outlier
+from mri_n2n.quality import QUALITY, Quality, unlike
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
@@ -59,13 +59,14 @@ class Setup:
         known = open_run(self.run).provenance()
         return {**known, "simulate": self.simulate, "white": self.white, **self.density.facts()}
 
-    def expected(self) -> list[float]:
-        """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
+    def expected(self) -> list[Quality]:
+        """The figures of the subjects that the network was evaluated on, if it was."""
         path = self.run / "evaluation" / QUALITY
         if not path.exists():
             return []
         known = read_json(path, "quality")
-        return list(known["held_out_psnr"].values()) if known["weights_sha256"] == self._weights() else []
+        subjects = known.get("subjects", {}) if known["weights_sha256"] == self._weights() else {}
+        return [Quality(**figures) for figures in subjects.values()]
 
     def _weights(self) -> str:
         return str(open_run(self.run).provenance()["weights_sha256"])
@@ -183,12 +184,12 @@ class StudyWork:
         seen = read.volume if isinstance(read, Series) else read
         array, _ = reconstructor(seen)
         reconstructed = time.monotonic()
-        held_out = reconstructor.held_out_psnr(seen)
+        quality = reconstructor.quality(seen)
         return Made(
             array,
             reconstructor.label(seen),
             list(seen.notes) if isinstance(seen, ScannedVolume) else [],
-            {"held_out_psnr": held_out, "outlier": None if held_out is None else outlier(held_out, self._expected)},
+            {} if quality is None else {**asdict(quality), "outlier": unlike(quality, self._expected)},
             {"network": reconstructed - began, "quality": time.monotonic() - reconstructed},
             int((np.clip(array, *_volume(read).stored_range) != array).sum()),
         )

@@ -38,6 +38,7 @@ from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
 from mri_n2n.kspace.sampling import exponential_density
+from mri_n2n.quality import Quality
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
@@ -484,9 +485,11 @@ def test_an_output_that_is_not_finite_is_our_failure(work: StudyWork, scans: Pat
 
 def test_a_study_unlike_those_of_the_evaluation_is_an_outlier(work: StudyWork, scans: Path) -> None:
     plain = work(scans, first_of(scans)).quality
+    psnr, residual = plain["held_out_psnr"], plain["consistency_residual"]
     for expected, said in (
-        ([plain["held_out_psnr"] + place for place in range(5)], False),
-        ([99.0] * 5 + [99.1], True),
+        ([Quality(psnr + place, residual / (1 + place)) for place in range(5)], False),
+        ([Quality(99.0 + place, residual) for place in range(5)], True),
+        ([Quality(psnr, residual / (9 + place)) for place in range(5)], True),
     ):
         work._expected = expected
         work.folder.status_path("s").unlink()
