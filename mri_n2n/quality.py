@@ -29,32 +29,13 @@ ENOUGH = 5  # subjects that an outlier is told from
 class Quality:
     """What is known of some images without a reference.
 
-    held_out_psnr: in dB, estimated as in `held_out_errors`; None where nothing was held out. consistency_residual: what
-    the network's own images, before the acquired samples are put back, leave unexplained of these, as a share of their
-    root mean square, DC aside; None where there are none.
+    held_out_psnr: in dB, estimated as in `held_out_errors`; None where nothing was held out. consistency_residual: how
+    far the reconstructions are from the samples that they were made of, as a share of these samples' root mean square,
+    DC aside: rounding, where the acquired samples are put back. None where there are none.
     """
 
     held_out_psnr: float | None
     consistency_residual: float | None
-
-
-class OncePerImage(nn.Module):
-    """A network that knows its last answer: methods that ask it about the same tensor in turn cost one pass.
-
-    The tensor is told by its identity, and neither it nor the weights may change in between.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self._network = network
-        self._image: Tensor | None = None
-        self._output: Tensor | None = None
-
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m h w"]:
-        """The network's output."""
-        if self._output is None or image is not self._image:
-            self._image, self._output = image, self._network(image)
-        return self._output
 
 
 @torch.inference_mode()
@@ -62,13 +43,14 @@ def quality_of(
     network: nn.Module, predict: Predict[Any], parts: Iterable[tuple[Measurement, Sequence[str]]]
 ) -> Quality:
     """Of all parts together: measurements, and the identities of their images (see `held_out_split`)."""
-    errors, unexplained, acquired = [], 0.0, 0.0
+    errors, missed, acquired = [], 0.0, 0.0
     for measurement, identities in parts:
-        pair, once = held_out_pair(measurement, identities), OncePerImage(network)
-        errors.append(held_out_error(predict(once, pair), pair))
-        left, energy = _residual(once(pair.input), pair.measurement)
-        unexplained, acquired = unexplained + left, acquired + energy
-    residual = math.sqrt(unexplained / acquired) if acquired > 0 else None
+        pair = held_out_pair(measurement, identities)
+        prediction = predict(network, pair)
+        errors.append(held_out_error(prediction, pair))
+        off, energy = _residual(prediction, pair.measurement)
+        missed, acquired = missed + off, acquired + energy
+    residual = math.sqrt(missed / acquired) if acquired > 0 else None
     return Quality(decibels(float(torch.cat(errors).mean())), residual)
 
 
@@ -104,13 +86,13 @@ def held_out_error(prediction: Float[Tensor, "b c h w"], pair: UndersampledPair)
     return HorvitzThompson(cap=math.inf)(prediction, pair, progress=0.0)
 
 
-def _residual(output: Float[Tensor, "b c h w"], measurement: Measurement) -> tuple[float, float]:
-    """The energies of what the images leave unexplained of the samples, and of the samples, without DC."""
+def _residual(prediction: Float[Tensor, "b c h w"], measurement: Measurement) -> tuple[float, float]:
+    """The energies, without DC, of the difference between images and acquired samples, and of the samples."""
     weights = measurement.multiplicity * measurement.mask
     weights[:, 0, 0] = 0
-    left = to_kspace(from_channels(output.float())) - measurement.samples
-    unexplained, acquired = (float((weights * part.abs().square()).sum()) for part in (left, measurement.samples))
-    return unexplained, acquired
+    difference = to_kspace(from_channels(prediction)) - measurement.samples
+    missed, acquired = (float((weights * part.abs().square()).sum()) for part in (difference, measurement.samples))
+    return missed, acquired
 
 
 def decibels(error: float) -> float | None:
@@ -119,7 +101,7 @@ def decibels(error: float) -> float | None:
 
 
 def outlier(value: float, known: Sequence[float]) -> bool | None:
-    """Whether a study's figure is below the lower 99.5 % prediction limit (Student's) of the known ones.
+    """Whether a study's PSNR is below the lower 99.5 % prediction limit (Student's) of the known ones.
 
     None with fewer than five known.
     """
@@ -128,23 +110,6 @@ def outlier(value: float, known: Sequence[float]) -> bool | None:
     count = len(known)
     reach = float(stdtrit(count - 1, 1 - RARE)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
     return value < float(np.mean(known)) - reach
-
-
-def unlike(quality: Quality, known: Sequence[Quality]) -> bool | None:
-    """Whether a study is an outlier: its PSNR lower, or its residual higher, than those of the known ones.
-
-    None where nothing can be said.
-    """
-    said = []
-    for figure in (lambda one: one.held_out_psnr, _negative):
-        own, others = figure(quality), [value for value in map(figure, known) if value is not None]
-        if own is not None:
-            said.append(outlier(own, others))
-    return None if all(one is None for one in said) else any(said)
-
-
-def _negative(quality: Quality) -> float | None:
-    return None if quality.consistency_residual is None else -quality.consistency_residual
 
 
 def _generator(identity: str) -> Generator:

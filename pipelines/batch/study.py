@@ -19,7 +19,7 @@ from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import QUALITY, Quality, unlike
+from mri_n2n.quality import QUALITY, Quality, outlier
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
@@ -31,6 +31,7 @@ from pipelines.batch.publishing import publish, stands
 
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
+CONSISTENT = 1e-3  # of the acquired samples' root mean square: far more than rounding, and far less than a picture
 AGAIN = frozenset({Reason.NO_PERMISSION, Reason.GONE, Reason.CHANGED, Reason.TIME_LIMIT, Reason.OUT_OF_MEMORY})
 AGAIN |= {Reason.CRASHED, Reason.INTERNAL, Reason.IO}  # the same bytes may end otherwise another time
 
@@ -59,14 +60,14 @@ class Setup:
         known = open_run(self.run).provenance()
         return {**known, "simulate": self.simulate, "white": self.white, **self.density.facts()}
 
-    def expected(self) -> list[Quality]:
-        """The figures of the subjects that the network was evaluated on, if it was."""
+    def expected(self) -> list[float]:
+        """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
         path = self.run / "evaluation" / QUALITY
         if not path.exists():
             return []
         known = read_json(path, "quality")
         subjects = known.get("subjects", {}) if known["weights_sha256"] == self._weights() else {}
-        return [Quality(**figures) for figures in subjects.values()]
+        return [psnr for figures in subjects.values() if (psnr := Quality(**figures).held_out_psnr) is not None]
 
     def _weights(self) -> str:
         return str(open_run(self.run).provenance()["weights_sha256"])
@@ -189,10 +190,19 @@ class StudyWork:
             array,
             reconstructor.label(seen),
             list(seen.notes) if isinstance(seen, ScannedVolume) else [],
-            {} if quality is None else {**asdict(quality), "outlier": unlike(quality, self._expected)},
+            self._judged(quality),
             {"network": reconstructed - began, "quality": time.monotonic() - reconstructed},
             int((np.clip(array, *_volume(read).stored_range) != array).sum()),
         )
+
+    def _judged(self, quality: Quality | None) -> dict[str, Any]:
+        """What is said of the quality; raises `UsageError` if the output is not one of what was acquired."""
+        if quality is None:
+            return {}
+        if (quality.consistency_residual or 0) > CONSISTENT:
+            raise UsageError(f"the output is off the acquired samples by {quality.consistency_residual:.1%} of these.")
+        psnr = quality.held_out_psnr
+        return {**asdict(quality), "outlier": None if psnr is None else outlier(psnr, self._expected)}
 
     def _read(self, paths: list[Path], study: Study) -> Given:
         reconstructor = self._reconstructor

@@ -61,9 +61,9 @@ def write_summary(folder: BatchFolder) -> None:
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
 <p>{said}. Which study is which file: <code>{names}</code>.</p>
-<p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. Residual: what the
-network's own image leaves unexplained of the samples it saw. An outlier is beyond the 99.5 % prediction limit of the
-validation's subjects in one of them.</p>
+<p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. Residual: how
+far the image is from the acquired samples. An outlier is below the lower 99.5 % prediction limit of the validation's
+subjects.</p>
 <table><tr>{head}</tr>
 {rows}
 </table></body></html>
@@ -101,5 +101,5 @@ def _quality(outcome: Outcome) -> str:
     if value is None:
         return ""
     residual = outcome.quality.get("consistency_residual")
-    said = f"{value:.1f} dB" + ("" if residual is None else f", {residual:.1%}")
+    said = f"{value:.1f} dB" + ("" if residual is None else f", {residual:.2%}")
     return said + (' <span class="quarantined">outlier</span>' if outcome.quality.get("outlier") else "")

@@ -483,13 +483,23 @@ def test_an_output_that_is_not_finite_is_our_failure(work: StudyWork, scans: Pat
     assert outcome.state is State.FAILED
 
 
+def test_an_output_of_other_samples_is_our_failure(
+    work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert work(scans, first_of(scans)).quality["consistency_residual"] < 1e-5
+    (tmp := work.folder.status_path("s")).unlink()
+    shutil.rmtree(work.folder.path / "studies")
+    (work.folder.path / "studies").mkdir()
+    monkeypatch.setattr(Reconstructor, "quality", lambda *_: Quality(30.0, 0.01))
+    assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
+    assert tmp.exists()
+
+
 def test_a_study_unlike_those_of_the_evaluation_is_an_outlier(work: StudyWork, scans: Path) -> None:
     plain = work(scans, first_of(scans)).quality
-    psnr, residual = plain["held_out_psnr"], plain["consistency_residual"]
     for expected, said in (
-        ([Quality(psnr + place, residual / (1 + place)) for place in range(5)], False),
-        ([Quality(99.0 + place, residual) for place in range(5)], True),
-        ([Quality(psnr, residual / (9 + place)) for place in range(5)], True),
+        ([plain["held_out_psnr"] + place for place in range(5)], False),
+        ([99.0] * 5 + [99.1], True),
     ):
         work._expected = expected
         work.folder.status_path("s").unlink()
