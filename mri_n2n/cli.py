@@ -208,9 +208,7 @@ def simulate_command(
 @app.command("reconstruct")
 def reconstruct_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
-    input: Annotated[
-        Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), an image, or a folder; DICOM, too.")
-    ],
+    input: Annotated[Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), an image, or a folder; DICOM, too.")],
     output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
