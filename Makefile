@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long demo benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray pacs-test container-test demo benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -19,11 +19,27 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not container"
 
 # Minutes of training on the shared data: the orderings that the results page claims.
 test-long: install
 	$(BIN)/python -m pytest -m long
+
+# Studies on two Ray machines of which one is killed: some minutes. It is part of test-long, too.
+test-ray: install
+	$(BIN)/python -m pytest tests/pipelines/test_batch_ray.py
+
+# The DICOM node beside a real PACS, Orthanc. A part of `make test` where that is installed.
+pacs-test: install
+	@command -v Orthanc >/dev/null || { echo "no Orthanc: apt install orthanc orthanc-dicomweb dicom3tools" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/pipelines/test_pacs.py
+
+# Builds the container and runs it as a hospital would, in about a quarter of an hour; see docs/containers.md.
+container-test: install
+	@for tool in buildah debootstrap podman runc; do command -v $$tool > /dev/null || \
+		{ echo "make container-test needs $$tool. On Debian: apt install buildah debootstrap podman runc"; exit 2; }; done
+	@test "$$(id -u)" = 0 || { echo "make container-test needs to be root."; exit 2; }
+	$(BIN)/python -m pytest -m container
 
 # The main job without any download, in about four minutes on two CPU cores. Starts afresh each time.
 demo: install

@@ -5,7 +5,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.data.cli import Overwrite, given, phantom_command, prepare
+from mri_n2n.data.cli import (
+    Overwrite,
+    SplitTable,
+    Strict,
+    Train,
+    Validation,
+    given,
+    phantom_command,
+    prepare,
+    report_prepared,
+    request_of,
+)
 from mri_n2n.errors import INTERRUPTED, UsageError
 
 app = typer.Typer(
@@ -50,6 +61,30 @@ ScanDensity = Annotated[
 ]
 Targets = Literal["noisy", "clean"]
 LossName = Literal["paper", "ht"]
+Values = Literal["real", "complex"]
+KSPACE = ("kspace", "full-kspace")  # kinds of data that are complex
+
+
+@prepare.command("kspace")
+def prepare_kspace_command(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="Folder of raw k-space (ISMRMRD: .h5, .mrd).")],
+    dest: Annotated[Path, typer.Argument(help="Folder for the prepared k-space.")],
+    train: Train = 50,
+    validation: Validation = 10,
+    split: SplitTable = None,
+    slices: Annotated[
+        str, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
+    ] = "0:2047",
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Prepare raw scans, complex values and all: every slice of every coil, undersampled or fully sampled."""
+    from mri_n2n.data.mrd import SUFFIXES
+    from mri_n2n.kspace_preparation import prepare_kspace
+
+    request = request_of(context, source, split, slices, train, validation, 8, strict, overwrite, SUFFIXES)
+    report_prepared(prepare_kspace(source, dest, request), dest)
 
 
 @app.command("train")
@@ -62,8 +97,15 @@ def train_command(
         Targets, typer.Option(help="Noisy targets (no clean image is used), or clean ones to compare.")
     ] = "noisy",
     loss: Annotated[
-        LossName, typer.Option(help="The paper's, or the Horvitz-Thompson estimate of the supervised loss.")
-    ] = "paper",
+        LossName | None,
+        typer.Option(
+            help="The paper's, or the Horvitz-Thompson estimate of the supervised loss.",
+            show_default="paper; ht for raw k-space",
+        ),
+    ] = None,
+    values: Annotated[
+        Values | None, typer.Option(help="Real images or complex ones.", show_default="as the data's")
+    ] = None,
     acceleration: Annotated[
         float | None, typer.Option(help="Keep exactly the share 1/ACCELERATION of k-space.")
     ] = None,
@@ -98,7 +140,8 @@ def train_command(
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
     from mri_n2n.launch import launched
-    from mri_n2n.recipes import Optimisation, Recipe
+    from mri_n2n.networks.spec import UNetSpec
+    from mri_n2n.recipes import COMPLEX, Optimisation, Recipe
     from mri_n2n.run_directory import find_run, new_run_path, open_run
     from mri_n2n.slice_training import create_slice_run, train_on_slices
     from mri_n2n.training.schedules import RampedRate
@@ -121,13 +164,16 @@ def train_command(
         if steps is not None and given(context, "epochs"):
             raise UsageError("give --epochs or --steps, not both.")
         prepared = open_prepared(data)
-        task = _task(prepared.manifest.kind, targets, loss, acceleration, edge_probability)
+        kind = prepared.manifest.kind
+        _check_values(kind, values)
+        loss = loss or ("ht" if kind in KSPACE and targets == "noisy" else "paper")
+        task = _task(kind, targets, loss, acceleration, edge_probability)
         count = steps if steps is not None else _steps(epochs, len(prepared.rows("train")), batch_size)
         schedule = RampedRate(peak=learning_rate, ramp_down=ramp_down)
         optimisation = Optimisation(count, batch_size, schedule, bf16=precision == "bf16", compile=compile)
-        recipe = Recipe(task, optimisation, seed=seed)
+        recipe = Recipe(task, optimisation, COMPLEX if kind in KSPACE else UNetSpec(), seed)
         world.share(batch_size)  # before anything is made
-        path = new_run_path(run_name or _default_name(recipe, prepared.manifest.kind, targets, loss))
+        path = new_run_path(run_name or _default_name(recipe, kind, targets, loss))
         run = world.first(
             lambda: create_slice_run(path, recipe, data, prepared, chosen, overwrite=overwrite), lambda: open_run(path)
         )
@@ -192,6 +238,12 @@ def simulate_command(
         typer.Option(help="Or: sampling density at the end of the axis (published: 0.025).", show_default="0.025"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other masks.")] = 0,
+    values: Annotated[
+        Values, typer.Option(help="Real images as they are, or complex ones with a smooth random phase.")
+    ] = "real",
+    coils: Annotated[
+        int | None, typer.Option(help="Receive coils of complex images, on a ring.", show_default="1")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write raw k-space (ISMRMRD) of scans simulated from magnitude volumes, one mask per volume."""
@@ -200,7 +252,13 @@ def simulate_command(
 
     if acceleration is None and edge_probability is None:
         edge_probability = 0.025
-    done = simulate_path(volumes, out, Undersampling(acceleration, edge_probability), seed, overwrite=overwrite)
+    if values == "real" and coils is not None:
+        raise UsageError("--coils goes with --values complex: real images are those of one coil.")
+    if coils is not None and not 1 <= coils <= 64:
+        raise UsageError(f"--coils must lie in 1 .. 64, got {coils}.")
+    sampling = Undersampling(acceleration, edge_probability)
+    number = (coils or 1) if values == "complex" else None
+    done = simulate_path(volumes, out, sampling, seed, coils=number, overwrite=overwrite)
     typer.echo(f"{len(done)} scans written to {out}. SIMULATED; not for diagnostic use.")
     typer.echo(f"Next: mri-n2n reconstruct RUN {out} OUTPUT")
 
@@ -259,8 +317,19 @@ def _default_name(recipe: Any, kind: str, targets: str, loss: str) -> str:
 def _task(
     kind: str, targets: Targets, loss: LossName, acceleration: float | None, edge_probability: float | None
 ) -> Any:
-    from mri_n2n.recipes import pairs_task, undersampling_task
+    from mri_n2n.recipes import kspace_task, pairs_task, undersampling_task
 
+    if kind == "kspace":
+        if targets != "noisy" or acceleration is not None or edge_probability is not None:
+            raise UsageError(
+                "this k-space was undersampled by the scanner: leave out --targets, --acceleration and "
+                "--edge-probability, or prepare fully sampled scans."
+            )
+        return kspace_task(loss=loss)
+    if kind == "full-kspace" and acceleration is None and edge_probability is None:
+        edge_probability = 0.025
+    if kind == "full-kspace":
+        return kspace_task(targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability)
     if kind != "pairs":
         return undersampling_task(
             targets=targets, loss=loss, acceleration=acceleration, edge_probability=edge_probability
@@ -271,6 +340,12 @@ def _task(
             "leave out --targets, --loss, --acceleration and --edge-probability."
         )
     return pairs_task()
+
+
+def _check_values(kind: str, values: Values | None) -> None:
+    known = "complex" if kind in KSPACE else "real"
+    if values is not None and values != known:
+        raise UsageError(f"--values {values}: this data is {known}. Leave it out, or prepare other data.")
 
 
 def refuse_with_resume(context: typer.Context, allowed: set[str]) -> None:

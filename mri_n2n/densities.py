@@ -74,6 +74,8 @@ def with_density(scan: Scan, given: GivenDensity | None = None) -> Scan:
     notes = scan.notes
     if scan.decay is not None:
         density = _exponential(scan.mask, scan.decay, None)
+    elif scan.mask.all():
+        density = np.ones(scan.mask.shape)
     elif given is not None and given.plane is not None:
         density = given.plane
         if density.shape != scan.mask.shape:

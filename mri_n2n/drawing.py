@@ -18,30 +18,32 @@ ERROR_GAIN = 5
 Image = NDArray[np.float32]
 
 
-def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str) -> None:
+def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str | None) -> None:
     """Draw each example as a row of images and a row of their spectra.
 
-    An example maps titles to images `[h w]` in [-0.5, 0.5]; the last one is the reference, white its 99.8 % quantile.
-    The error of the image titled `errors_of` is drawn last, times 5, around grey. Spectra are log magnitudes with DC in
-    the middle, on the reference's scale.
+    An example maps titles to images `[h w]` in [-0.5, 0.5]; white is the 99.8 % quantile of the last one. With
+    `errors_of` that one is the reference: titles have each image's PSNR, and the error of the image of that title is
+    drawn last, times 5, around grey. Spectra are log magnitudes with DC in the middle, on that one's scale.
     """
     from matplotlib.figure import Figure
 
-    columns = len(examples[0]) + 1
+    columns = len(examples[0]) + (errors_of is not None)
     figure = Figure(figsize=(2.1 * columns, 4.5 * len(examples) + 0.4), layout="constrained")
     grid = figure.subplots(2 * len(examples), columns, squeeze=False)
     for number, example in enumerate(examples):
         reference = list(example.values())[-1]
         white = float(np.quantile(reference, 0.998))
-        error = ERROR_GAIN * (example[errors_of] - reference)
-        shown = {**example, f"error × {ERROR_GAIN}": error}
+        shown, errors = dict(example), f"error × {ERROR_GAIN}"
+        if errors_of is not None:
+            shown[errors] = ERROR_GAIN * (example[errors_of] - reference)
         top = float(np.log1p(np.abs(np.fft.fft2(reference, norm="ortho")) * 50).max())
         for column, (title, image) in enumerate(shown.items()):
             upright = np.rot90(image)
             above, below = grid[2 * number, column], grid[2 * number + 1, column]
-            range_shown = (-0.5, 0.5) if column == columns - 1 else (-0.5, white)
+            range_shown = (-0.5, 0.5) if title == errors else (-0.5, white)
             above.imshow(upright, cmap="gray", vmin=range_shown[0], vmax=range_shown[1], interpolation="nearest")
-            above.set_title(f"{title}\n{_quality(image, reference)}" if column < columns - 2 else title, fontsize=8)
+            judged = errors_of is not None and column < len(example) - 1
+            above.set_title(f"{title}\n{_quality(image, reference)}" if judged else title, fontsize=8)
             spectrum = np.log1p(np.abs(np.fft.fftshift(np.fft.fft2(upright, norm="ortho"))) * 50)
             below.imshow(spectrum, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
             for axes in (above, below):

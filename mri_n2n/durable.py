@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from mri_n2n.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ASKING = threading.Lock()  # a process has one umask, and it is asked by setting it
 
 
 @contextmanager
@@ -41,23 +43,43 @@ def check_writable(directory: Path) -> None:
             pass
 
 
+class Busy(UsageError):
+    """Another process holds what this one asked for."""
+
+
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Keep a folder to this process: raises if another one of ours, in the same block, is at work in it.
+    """Keep a folder to this process: raises `Busy` if another one of ours, in the same block, is at work in it.
 
     The system frees it when the process ends, however. Where the file system has no locks, nothing is checked.
     """
+    with _locked(directory, os.O_RDONLY, directory, shared=False):
+        yield
+
+
+@contextmanager
+def holding(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """The same by a file, made if need be, which several machines may share: of a folder over a network each would lock
+    a copy of its own. shared: together with others who share it.
+    """
+    with _locked(path, os.O_RDWR | os.O_CREAT, path.parent, shared=shared):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int, directory: Path, *, shared: bool) -> Iterator[None]:
     if os.name != "posix":
         yield
         return
     import fcntl
 
-    descriptor = os.open(directory, os.O_RDONLY)
+    with writing(path):
+        descriptor = os.open(path, how, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another process is at work in {directory}. Wait for it, or choose another.") from None
+            raise Busy(f"another process is at work in {directory}. Wait for it, or choose another.") from None
         except OSError:
             pass
         yield
@@ -66,14 +88,15 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, aside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it to `path`, else remove it.
 
-    The temporary name keeps the suffixes of `path`, for writers that look at them.
+    The temporary name keeps the suffixes of `path`, for writers that look at them. aside: another folder for it, on the
+    same file system.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=aside or path.parent)
     temporary = Path(name)
     try:
         os.close(handle)
@@ -83,15 +106,15 @@ def replacing(path: Path) -> Iterator[Path]:
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, aside: Path | None = None) -> None:
     """Replace the content of `path` by `text`, atomically. File names that are no UTF-8 are escaped."""
-    with replacing(path) as temporary:
+    with replacing(path, aside) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -104,9 +127,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, aside: Path | None = None) -> None:
     """Replace the content of `path` by `content` as indented JSON (strict: NaN is refused), atomically."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", aside)
 
 
 def sha256_of(path: Path) -> str:
@@ -161,13 +184,8 @@ def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool
             directory.rmdir()
 
 
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
-
-
-def _sync_directory(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk, and not only on its way there."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -175,3 +193,10 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    with _ASKING:
+        current = os.umask(0o022)
+        os.umask(current)
+    return current

@@ -14,6 +14,7 @@ from mri_n2n import __version__
 from mri_n2n.errors import UsageError
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container
+VIRTUAL_MEMORY = Path("/proc/vmstat")
 MEMORY, MEMORY_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
@@ -34,6 +35,15 @@ def free_memory() -> int:
         return min(free, max(0, int(MEMORY.read_text(encoding="ascii")) - int(MEMORY_USED.read_text(encoding="ascii"))))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         return free
+
+
+def memory_kills() -> int:
+    """How many processes the system has ended for want of memory, in any container, since it was started."""
+    try:
+        counts = dict(line.split() for line in VIRTUAL_MEMORY.read_text(encoding="ascii").splitlines())
+        return int(counts.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def out_of_memory(error: RuntimeError) -> bool:

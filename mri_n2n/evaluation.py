@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from torch import Generator, Tensor, nn
@@ -23,15 +23,19 @@ from mri_n2n.durable import write_csv, write_json
 from mri_n2n.environment import slices_at_once
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
+from mri_n2n.kspace.channels import as_channels, from_channels, magnitude
+from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import nmse, psnr, ssim
 from mri_n2n.progress import bar
-from mri_n2n.quality import SLICES, decibels, held_out_errors
+from mri_n2n.quality import SLICES, decibels, held_out_error, held_out_errors
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
 from mri_n2n.training.world import ALONE, World
 
 SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"
+MEASURED = "raw k-space, undersampled afterwards; magnitudes of single coils; not for diagnostic use"
+HELD_OUT = "no reference: PSNR is estimated from samples that were held out; not for diagnostic use"
 REPEATED = "scored against the second noisy scan, whose noise every score contains; not for diagnostic use"
 INPUT = "zero-filled 1/p"
 ZERO_FILLED = "zero-filled"
@@ -41,7 +45,8 @@ CONSISTENT = "network with replacement"
 FIRST_SCAN = "first scan"
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
 
-Method = Callable[[Any], Float[Tensor, "b h w"]]
+Method = Callable[[Any], Inexact[Tensor, "b h w"]]
+"""From a pair to images, real or complex."""
 
 
 @runtime_checkable
@@ -55,15 +60,18 @@ class Evaluable(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one slice. row: the slice's place in the prepared data. psnr in dB, ssim and nmse without unit."""
+    """One method on one slice. row: the slice's place in the prepared data. psnr in dB, ssim and nmse without unit.
+
+    Where there is no reference, psnr is estimated from held-out samples, and the others are not known.
+    """
 
     subject: str
     row: int
     slice: int
     method: str
     psnr: float
-    ssim: float
-    nmse: float
+    ssim: float | None = None
+    nmse: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,19 +113,29 @@ def methods_for(
 ) -> dict[str, Method]:
     """What to compare.
 
-    The naive reconstructions, the network without and with replacement, and the classical one if given.
+    The naive reconstructions, the network without and with replacement, and for real images the classical one if given.
     """
     network = OncePerImage(network)
     if recipe.task.predict is network_output:
-        return {FIRST_SCAN: lambda pair: pair.input[:, 0], PLAIN: lambda pair: network_output(network, pair)[:, 0]}
+        return {
+            FIRST_SCAN: lambda pair: from_channels(pair.input),
+            PLAIN: lambda pair: from_channels(network_output(network, pair)),
+        }
     methods: dict[str, Method] = {
-        INPUT: lambda pair: pair.input[:, 0],
+        INPUT: lambda pair: from_channels(pair.input),
         ZERO_FILLED: lambda pair: zero_filled(pair.measurement),
     }
-    if classical is not None:
+    corruption = recipe.task.corruption
+    if isinstance(corruption, MeasuredKspace) and not corruption.fully_sampled:
+        # Scored on samples that the input lacks: what an image says of the others does not count.
+        return {
+            ZERO_FILLED: methods[ZERO_FILLED],
+            CONSISTENT: lambda pair: from_channels(recipe.task.predict(network, pair)),
+        }
+    if classical is not None and isinstance(corruption, Undersampling):
         methods[CLASSICAL] = lambda pair: classical(pair.measurement)
-    methods[PLAIN] = lambda pair: network_output(network, pair)[:, 0]
-    methods[CONSISTENT] = lambda pair: recipe.task.predict(network, pair)[:, 0]
+    methods[PLAIN] = lambda pair: from_channels(network_output(network, pair))
+    methods[CONSISTENT] = lambda pair: from_channels(recipe.task.predict(network, pair))
     return methods
 
 
@@ -145,7 +163,7 @@ def evaluate(
 
     def score(batch: Sequence[tuple[StoredVolume, int]]) -> list[Score]:
         pair = pair_at(data, corruption, batch, device)
-        results = [_scored(name, method(pair), pair.target[:, 0], batch) for name, method in methods.items()]
+        results = [_scored(name, method(pair), pair, batch) for name, method in methods.items()]
         progress.update(1)
         return list(chain.from_iterable(results))
 
@@ -160,18 +178,20 @@ def held_out_by_subject(
     """The PSNR in dB that `held_out_errors` estimates for each validation subject; none for real pairs."""
     corruption = recipe.task.corruption
     found: dict[str, float] = {}
-    if not isinstance(corruption, Undersampling):
+    if not isinstance(corruption, Undersampling | MeasuredKspace):
         return found
     size = slices_at_once(device)
     for volume in data.manifest.split("validation"):
-        positions = evenly_spread(len(volume.slices), SLICES)
+        distinct = list(dict.fromkeys(volume.slices))
+        chosen = {distinct[place] for place in evenly_spread(len(distinct), SLICES)}
+        positions = [position for position, place in enumerate(volume.slices) if place in chosen]  # every coil of it
         errors = []
         for start in range(0, len(positions), size):
             some = positions[start : start + size]
-            pair = pair_at(data, corruption, [(volume, position) for position in some], device)
-            assert isinstance(pair, UndersampledPair)
+            images, generators = _drawn_from(data, [(volume, position) for position in some], device)
+            measurement = corruption.measured(images, generators)
             identities = [volume.identity(position) for position in some]
-            errors.append(held_out_errors(network, recipe.task.predict, pair.measurement, identities))
+            errors.append(held_out_errors(network, recipe.task.predict, measurement, identities))
         value = decibels(float(torch.cat(errors).mean()))
         if value is not None:
             found[volume.subject] = value
@@ -190,13 +210,33 @@ def pair_at(
     data: PreparedData, corruption: Evaluable, places: Sequence[tuple[StoredVolume, int]], device: torch.device
 ) -> TrainingPair:
     """The evaluation pair of some slices. Its randomness depends on the slices' identities alone, on every device."""
+    return corruption.evaluation_pair(*_drawn_from(data, places, device))
+
+
+def _drawn_from(
+    data: PreparedData, places: Sequence[tuple[StoredVolume, int]], device: torch.device
+) -> tuple[Float[Tensor, "b s h w"], list[Generator]]:
     images = data.images([volume.rows[position] for volume, position in places]).to(device)
-    generators = [evaluation_generator(volume.identity(position)) for volume, position in places]
-    return corruption.evaluation_pair(images, generators)
+    return images, [evaluation_generator(volume.identity(position)) for volume, position in places]
 
 
-def _scored(method: str, images: Tensor, reference: Tensor, places: Sequence[tuple[StoredVolume, int]]) -> list[Score]:
-    values = {name: metric(images.to(reference), reference).tolist() for name, metric in METRICS.items()}
+def has_reference(pair: TrainingPair) -> bool:
+    """Whether the target is to be compared with, or else nothing but samples that were held out."""
+    return not isinstance(pair, UndersampledPair) or pair.target_measurement is None
+
+
+def _measured(images: Inexact[Tensor, "b h w"], pair: TrainingPair) -> dict[str, list[float]]:
+    if isinstance(pair, UndersampledPair) and not has_reference(pair):
+        errors = held_out_error(as_channels(images.to(pair.input.device)), pair)
+        return {"psnr": (-10 * torch.log10(errors.double())).tolist()}
+    reference = magnitude(from_channels(pair.target))
+    return {name: metric(magnitude(images).to(reference), reference).tolist() for name, metric in METRICS.items()}
+
+
+def _scored(
+    method: str, images: Inexact[Tensor, "b h w"], pair: TrainingPair, places: Sequence[tuple[StoredVolume, int]]
+) -> list[Score]:
+    values = _measured(images, pair)
     scores = []
     for index, (volume, position) in enumerate(places):
         of_slice = {name: column[index] for name, column in values.items()}
@@ -217,10 +257,15 @@ def summarised(scores: Sequence[Score]) -> dict[str, dict[str, Estimate]]:
     return {
         method: {
             metric: estimate([(s.subject, getattr(s, metric)) for s in scores if s.method == method])
-            for metric in METRICS
+            for metric in known_metrics(scores)
         }
         for method in methods
     }
+
+
+def known_metrics(scores: Sequence[Score]) -> list[str]:
+    """The metrics that these scores have."""
+    return [metric for metric in METRICS if getattr(scores[0], metric) is not None]
 
 
 def differences(scores: Sequence[Score], pairs: Sequence[tuple[str, str]], metric: str = "psnr") -> Estimate:
@@ -253,8 +298,12 @@ def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
 
 def table(scores: Sequence[Score]) -> str:
     """The summary as text: one line per method, 95 % intervals in brackets."""
+    summary = summarised(scores)
+    if known_metrics(scores) == ["psnr"]:
+        heading, width = "PSNR dB on held-out samples [95 %]", 26
+        return "\n".join([f"{'':{width}}{heading}", *(f"{name:{width}}{own['psnr']}" for name, own in summary.items())])
     lines = [f"{'':26}{'PSNR dB [95 %]':26}{'SSIM [95 %]':30}NMSE [95 %]"]
-    for method, metrics in summarised(scores).items():
+    for method, metrics in summary.items():
         quality, similarity, error = metrics["psnr"], metrics["ssim"], metrics["nmse"]
         lines.append(f"{method:26}{f'{quality}':26}{f'{similarity:.4f}':30}{error:.4f}")
     return "\n".join(lines)
@@ -268,7 +317,7 @@ def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, A
         groups.setdefault((score.subject, score.method), []).append(score)
     rows = [
         {"subject": subject, "method": method, "slices": len(group)}
-        | {metric: float(np.mean([getattr(score, metric) for score in group])) for metric in METRICS}
+        | {metric: float(np.mean([getattr(score, metric) for score in group])) for metric in known_metrics(scores)}
         for (subject, method), group in groups.items()
     ]
     write_csv(directory / "subjects.csv", rows)
@@ -293,6 +342,10 @@ def evaluable(recipe: Recipe[Any]) -> Evaluable:
     return corruption
 
 
-def label_for(recipe: Recipe[Any]) -> str:
-    """The honest label of any figure made with this recipe."""
+def label_for(recipe: Recipe[Any], *, simulated: bool = False) -> str:
+    """The honest label of any figure made with this recipe; simulated: whether raw k-space of the data was."""
+    corruption = recipe.task.corruption
+    if isinstance(corruption, MeasuredKspace):
+        label = MEASURED if corruption.fully_sampled else HELD_OUT
+        return f"SIMULATED k-space; {label}" if simulated else label
     return REPEATED if recipe.task.predict is network_output else SIMULATED

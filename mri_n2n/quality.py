@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Generator, Tensor, nn
 
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint, split
-from mri_n2n.kspace.sampling import pair_uniform
+from mri_n2n.kspace.channels import as_channels
+from mri_n2n.kspace.sampling import uniform_numbers
 from mri_n2n.task import HorvitzThompson, UndersampledPair
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Predict
 
+QUALITY = "quality.json"  # in a run's evaluation: the validation subjects' figures
 SLICES = 8  # of a volume, evenly spread
 RARE = 0.005  # how often a value is called an outlier that was drawn like the known ones
 ENOUGH = 5  # subjects that an outlier is told from
@@ -31,11 +33,21 @@ def held_out_errors(
     by 1/p, is what all frequencies together would show. Thermal noise in the samples counts as error. identities: of
     the images, which decide how they are split.
     """
-    uniform = torch.cat([pair_uniform(measurement.grid, 1, _generator(identity)) for identity in identities])
-    first, second = split(measurement, uniform.to(measurement.samples.device))
-    image = density_compensated_adjoint(first)[:, None]
+    first, second = held_out_split(measurement, identities)
+    image = as_channels(density_compensated_adjoint(first))
     pair = UndersampledPair(image, image, first, second)
-    return HorvitzThompson(cap=math.inf)(predict(network, pair), pair, progress=0.0)
+    return held_out_error(predict(network, pair), pair)
+
+
+def held_out_split(measurement: Measurement, identities: Sequence[str]) -> tuple[Measurement, Measurement]:
+    """Each measurement in two, as its identity decides: the same on every machine."""
+    numbers = [uniform_numbers(measurement.grid, 1, _generator(name), real=measurement.real) for name in identities]
+    return split(measurement, torch.cat(numbers).to(measurement.samples.device))
+
+
+def held_out_error(prediction: Float[Tensor, "b c h w"], pair: UndersampledPair) -> Float[Tensor, " b"]:
+    """The mean squared error of each image, estimated from the target's samples that are not in the input."""
+    return HorvitzThompson(cap=math.inf)(prediction, pair, progress=0.0)
 
 
 def decibels(error: float) -> float | None:
@@ -51,7 +63,7 @@ def outlier(value: float, known: Sequence[float]) -> bool | None:
     if len(known) < ENOUGH:
         return None
     count = len(known)
-    reach = float(stats.t.ppf(1 - RARE, count - 1)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
+    reach = float(stdtrit(count - 1, 1 - RARE)) * float(np.std(known, ddof=1)) * math.sqrt(1 + 1 / count)
     return value < float(np.mean(known)) - reach
 
 

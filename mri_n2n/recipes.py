@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Literal
 
 from mri_n2n.errors import UsageError
+from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.networks.spec import NETWORKS, NetworkSpec, UNetSpec
 from mri_n2n.task import HorvitzThompson, RepeatedScans, Targets, UndersampledPair, Undersampling, data_consistent
 from mri_n2n.training.losses import SquaredError
@@ -63,6 +64,23 @@ def undersampling_task(
     return Task(corruption, HorvitzThompson() if loss == "ht" else SquaredError(), data_consistent)
 
 
+def kspace_task(
+    *,
+    targets: Targets = "noisy",
+    loss: Literal["paper", "ht"] = "ht",
+    acceleration: float | None = None,
+    edge_probability: float | None = None,
+) -> Task[UndersampledPair]:
+    """The task on raw complex k-space; a sampling density is for data that is fully sampled."""
+    if loss == "ht" and targets == "clean":
+        raise UsageError("the ht loss needs the target's samples: use it with noisy targets.")
+    corruption = MeasuredKspace(acceleration, edge_probability, targets)
+    return Task(corruption, HorvitzThompson() if loss == "ht" else SquaredError(), data_consistent)
+
+
+COMPLEX = UNetSpec(in_channels=2, out_channels=2, padding=0.0)  # real and imaginary part, black being 0
+
+
 def pairs_task() -> Task[TrainingPair]:
     """The task on real pairs of noisy scans."""
     return Task(RepeatedScans(), SquaredError(), network_output)
@@ -91,7 +109,7 @@ class Domain:
 MRI = Domain(
     "MRI",
     "mri-n2n",
-    (Undersampling, RepeatedScans, SquaredError, HorvitzThompson, data_consistent, network_output),
+    (Undersampling, MeasuredKspace, RepeatedScans, SquaredError, HorvitzThompson, data_consistent, network_output),
 )
 
 
@@ -109,11 +127,12 @@ def described(value: Any) -> Any:
 def sampling_facts(recipe: Recipe[Any], size: tuple[int, int]) -> dict[str, float]:
     """What a recipe comes to on data of this size: λ, the share of k-space kept, the bias of the ht loss's cap."""
     corruption, loss = recipe.task.corruption, recipe.task.loss
-    if not isinstance(corruption, Undersampling):
+    if not isinstance(corruption, Undersampling | MeasuredKspace):
         return {}
     facts = corruption.facts(size)
-    if isinstance(loss, HorvitzThompson):
-        facts["ht_lost_weight"] = loss.lost_weight(corruption.density(corruption.grid(size)))
+    if facts and isinstance(loss, HorvitzThompson):
+        grid = corruption.grid(size) if isinstance(corruption, Undersampling) else size
+        facts["ht_lost_weight"] = loss.lost_weight(corruption.density(grid))
     return facts
 
 

@@ -21,11 +21,13 @@ from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.file_by_file import Job, Made, planned, work_through
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint
+from mri_n2n.kspace.channels import from_channels
+from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import say
 from mri_n2n.quality import SLICES, decibels, held_out_errors
 from mri_n2n.recipes import Recipe
-from mri_n2n.scans import ScannedVolume, scanned_volume
+from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
 from mri_n2n.training.task import TrainingPair, network_output
 
@@ -50,7 +52,8 @@ class Reconstructor:
     """A trained network with the physics it was trained with.
 
     A run trained on undersampling reconstructs scans: files of raw k-space. With `simulate` it takes fully sampled
-    volumes, and undersamples them as in training. In both the acquired frequencies are put back.
+    volumes, and undersamples them as in training. In both the acquired frequencies are put back. A run trained on raw
+    k-space takes scans alone: each coil is reconstructed for itself, and their magnitudes are combined.
 
     With `white`, or for a run trained on real pairs, a volume is what the network sees: for a network trained on
     undersampling, an image from density-compensated k-space, whose samples are not known, so that nothing can be put
@@ -68,6 +71,11 @@ class Reconstructor:
     density: GivenDensity = field(default_factory=GivenDensity)
 
     def __post_init__(self) -> None:
+        if self.complex and (self.simulate or self.white is not None):
+            raise UsageError(
+                "this run was trained on raw k-space: leave out --simulate and --white. To try it on volumes, make "
+                "scans of them with `mri-n2n simulate --values complex`."
+            )
         if self.white is not None and (self.simulate or not self.white > 0):
             raise UsageError("--white must be a positive intensity, and goes without --simulate.")
         if self.density.said and (self.simulate or not self.undersampled):
@@ -83,14 +91,19 @@ class Reconstructor:
         return isinstance(self.recipe.task.corruption, Undersampling)
 
     @property
+    def complex(self) -> bool:
+        """Whether the network was trained on raw k-space."""
+        return isinstance(self.recipe.task.corruption, MeasuredKspace)
+
+    @property
     def takes_images(self) -> bool:
         """Whether volumes can be reconstructed as asked."""
-        return not self.undersampled or self.simulate or self.white is not None
+        return not self.complex and (not self.undersampled or self.simulate or self.white is not None)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that can be reconstructed."""
-        scans = raw.SUFFIXES if self.undersampled and not self.simulate else ()
+        scans = raw.SUFFIXES if self.complex or (self.undersampled and not self.simulate) else ()
         return (volumes.SUFFIXES if self.takes_images else ()) + scans
 
     def read(self, path: Path) -> Volume | ScannedVolume:
@@ -98,7 +111,8 @@ class Reconstructor:
         if suffix(path, raw.SUFFIXES):
             scan = raw.read_scan(path)
             try:
-                scanned = scanned_volume(with_density(scan, self.density))
+                known = with_density(scan, self.density)
+                scanned = complex_volume(known) if self.complex else scanned_volume(known)
             except BadVolume as error:
                 raise error.of(path) from None
             if not (self.white or scanned.white):
@@ -147,7 +161,7 @@ class Reconstructor:
         output = np.empty(volume.array.shape, np.float32)
         qualities = []
         depth = volume.array.shape[2]
-        batch_size = self.batch_size or slices_at_once(self.device)
+        batch_size = self._at_once(source)
         for start in range(0, depth, batch_size):
             chosen = range(start, min(start + batch_size, depth))
             if isinstance(source, ScannedVolume):
@@ -171,13 +185,14 @@ class Reconstructor:
         network = self.network.to(self.device).eval()
         volume = source.volume if isinstance(source, ScannedVolume) else source
         places = evenly_spread(volume.array.shape[2], SLICES)
-        at_once = self.batch_size or slices_at_once(self.device)
+        at_once = self._at_once(source)
         errors = []
         for start in range(0, len(places), at_once):
             chosen = places[start : start + at_once]
             identities = [f"{volume.sha256}/{place}" for place in chosen]
             if isinstance(source, ScannedVolume):
                 measurement = self._scaled(source, chosen)
+                identities = [name for name in identities for _ in range(source.coils)]
             elif self.simulate and isinstance(corruption, Undersampling):
                 images, _, _ = self._seen(source, chosen)
                 measurement = corruption.measure_each(images, [evaluation_generator(name) for name in identities])
@@ -186,21 +201,26 @@ class Reconstructor:
             errors.append(held_out_errors(network, self.recipe.task.predict, measurement, identities))
         return decibels(float(torch.cat(errors).mean()))
 
+    def _at_once(self, source: Volume | ScannedVolume) -> int:
+        coils = source.coils if isinstance(source, ScannedVolume) else 1
+        return max(1, (self.batch_size or slices_at_once(self.device)) // coils)
+
     def _scaled(self, scanned: ScannedVolume, chosen: Sequence[int]) -> Measurement:
-        """The measurement of some slices, white being 0.5 and black -0.5."""
+        """The measurements of some slices, white being 0.5 and black -0.5, or of complex ones white 1 and black 0."""
         assert scanned.white
-        part = scanned.measurement
-        height, width = part.grid
-        samples = part.samples[list(chosen)].to(self.device) / scanned.white
-        samples[:, 0, 0] -= 0.5 * math.sqrt(height * width)
-        return Measurement(samples, part.mask[list(chosen)].to(self.device), part.density.to(self.device))
+        part, rows = scanned.measurement, scanned.rows(chosen)
+        samples = part.samples[rows].to(self.device) / scanned.white
+        if part.real:
+            samples[:, 0, 0] -= 0.5 * math.sqrt(math.prod(part.grid))
+        mask, density = part.mask[rows].to(self.device), part.density.to(self.device)
+        return replace(part, samples=samples, mask=mask, density=density)
 
     def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int]) -> Float[Tensor, "b h w"]:
         assert scanned.white
         measurement = self._scaled(scanned, chosen)
         pair = undersampled_pair(measurement, density_compensated_adjoint(measurement))
-        images = self.recipe.task.predict(network, pair)[:, 0]
-        return (scanned.shown(images).cpu() + 0.5) * scanned.white
+        images = from_channels(self.recipe.task.predict(network, pair))
+        return scanned.intensities(images).cpu()
 
     def _seen(self, volume: Volume, chosen: Sequence[int]) -> tuple[Float[Tensor, "b h w"], float, float]:
         """Some slices as the network sees them, and scale and offset that this took."""
@@ -293,6 +313,11 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
         return f"{files[0]} is one file of a DICOM series. Name its folder."
     if not suffix(files[0], KNOWN):
         return f"{files[0]} ends in none of {', '.join(KNOWN)}. Convert it first."
+    if reconstructor.complex:
+        return (
+            f"{files[0]} is a volume, and this run was trained on raw k-space. Choose another run, or make "
+            "scans of it with `mri-n2n simulate --values complex`."
+        )
     if not any(suffix(path, raw.SUFFIXES) for path in files):
         return IMAGES_OR_SCANS
     if reconstructor.simulate:

@@ -16,6 +16,7 @@ from mri_n2n.evaluation import (
     Score,
     evaluable,
     evaluate,
+    has_reference,
     held_out_by_subject,
     label_for,
     methods_for,
@@ -23,11 +24,12 @@ from mri_n2n.evaluation import (
     validation_places,
     write_scores,
 )
+from mri_n2n.kspace.channels import from_channels, magnitude
+from mri_n2n.quality import QUALITY
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
 
 EXAMPLES = 3
-QUALITY = "quality.json"
 OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png", QUALITY)
 
 
@@ -40,8 +42,9 @@ def report_scores(
     network = run.network().to(device)
     methods = methods_for(run.recipe, network, classical=TotalVariation() if classical else None)
     scores = evaluate(data, evaluable(run.recipe), methods, device)
+    label = label_for(run.recipe, simulated=data.manifest.simulated)
     about = {
-        "label": label_for(run.recipe),
+        "label": label,
         "trained_on": run.data["fingerprint"],
         "evaluated_on": data.manifest.fingerprint,
         "recipe": described(run.recipe),
@@ -51,7 +54,7 @@ def report_scores(
     write_scores(folder, scores, about)
     held_out = held_out_by_subject(data, run.recipe, network, device)
     write_json(folder / QUALITY, {"weights_sha256": about["weights_sha256"], "held_out_psnr": held_out})
-    draw_scores(folder / "scores.png", scores, label_for(run.recipe))
+    draw_scores(folder / "scores.png", scores, label)
     draw_slices(folder / "examples.png", data, run.recipe, methods, device)
     return scores
 
@@ -63,7 +66,10 @@ def draw_slices(
     """Draw a few validation slices, always the same: every reconstruction, the reference, the error, their spectra."""
     places = validation_places(data, EXAMPLES)
     pair = pair_at(data, evaluable(recipe), places, device)
-    images = {name: method(pair).cpu().numpy() for name, method in methods.items()}
-    images["reference"] = pair.target[:, 0].cpu().numpy()
+    images = {name: magnitude(method(pair)).cpu().numpy() for name, method in methods.items()}
+    judged = has_reference(pair)
+    if judged:
+        images["reference"] = magnitude(from_channels(pair.target)).cpu().numpy()
     examples = [{name: stack[index] for name, stack in images.items()} for index in range(len(places))]
-    draw_examples(path, examples, label_for(recipe), errors_of=list(methods)[-1])
+    label = label_for(recipe, simulated=data.manifest.simulated)
+    draw_examples(path, examples, label, errors_of=list(methods)[-1] if judged else None)

@@ -79,14 +79,14 @@ class Run:
         """Whether MLflow has a copy."""
         return (self.directory / tracking.STATE).exists()
 
-    def network(self) -> nn.Module:
-        """The trained network, on the CPU."""
+    def network(self, weights_sha256: str | None = None) -> nn.Module:
+        """The trained network, on the CPU; `weights_sha256` says which weights it must have."""
         if not self.network_path.exists():
             raise UsageError(
                 f"{self.directory} has no trained network yet. "
                 f"Finish it: {self.command} train --resume {self.directory}"
             )
-        return load_network(self.network_path)
+        return load_network(self.network_path, weights_sha256)
 
     def provenance(self) -> dict[str, Any]:
         """What an output says of the network that made it."""

@@ -15,15 +15,24 @@ from mri_n2n.scans import simulated_scan
 from mri_n2n.task import Undersampling
 from mri_n2n.training.seeding import RandomStreams
 
+SMOOTH = "SIMULATED: smooth and random; coils on a ring"
+
 
 def simulate_path(
-    source: Path, folder: Path, sampling: Undersampling, seed: int, *, overwrite: bool = False
+    source: Path,
+    folder: Path,
+    sampling: Undersampling,
+    seed: int,
+    *,
+    coils: int | None = None,
+    overwrite: bool = False,
 ) -> list[Job]:
     """An ISMRMRD file in `folder` for a volume, or for every one of a folder; those that are there already are left.
 
     Volumes are files and DICOM series.
 
     One mask per volume, drawn from the seed and the file's bytes, and so the same on every machine and in any order.
+    With `coils` the image is complex: see `simulated_scan`.
     """
     if not source.exists():
         raise UsageError(f"no file or folder {source}. Check the path.")
@@ -43,16 +52,23 @@ def simulate_path(
         height, width, _ = volume.array.shape
         generator = streams.at(f"simulated scan/{volume.sha256}", 0)
         try:
-            return simulated_scan(volume, sampling.decay((height, width)), generator)
+            return simulated_scan(volume, sampling.decay((height, width)), generator, coils=coils)
         except UsageError as error:
             raise BadVolume(f"{path}: {error}") from None
 
     def work(scan: Scan) -> Made:
         facts = {"seed": str(seed), "source_sha256": scan.sha256}
+        if coils is not None:
+            facts["phase"] = SMOOTH
         about = {"label": SIMULATED, "source_sha256": scan.sha256, "kept": float(scan.mask.mean())}
         return Made(about, lambda path: mrd.write_scan(path, scan, facts))
 
-    identity = {"acceleration": sampling.acceleration, "edge_probability": sampling.edge_probability, "seed": seed}
+    identity = {
+        "acceleration": sampling.acceleration,
+        "edge_probability": sampling.edge_probability,
+        "seed": seed,
+        "coils": coils,
+    }
 
     def digest(path: Path) -> str:
         return dicom.files_sha256(series[path]) if path in series else sha256_of(path)

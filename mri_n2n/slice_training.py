@@ -9,10 +9,13 @@ from torch import nn
 
 from mri_n2n.data.slices import PreparedData, as_images
 from mri_n2n.evaluation import evaluable, evaluate, methods_for, summarised, validation_places
+from mri_n2n.kspace.acquisition import split_density
+from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import MRI, Recipe, sampling_facts
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
+from mri_n2n.task import HorvitzThompson
 from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.task import Batch
 from mri_n2n.training.world import ALONE, World
@@ -39,9 +42,21 @@ def create_slice_run(
         "training_slices": len(data.rows("train")),
         "validation_slices": len(data.rows("validation")),
         "size": list(data.manifest.size),
-        **sampling_facts(recipe, data.manifest.size),
+        **(sampling_facts(recipe, data.manifest.size) or _acquired_facts(recipe, data)),
     }
     return create_run(directory, recipe, about, device, MRI, overwrite=overwrite)
+
+
+def _acquired_facts(recipe: Recipe[Any], data: PreparedData) -> dict[str, float]:
+    """Of scans that are split in two: the share kept in each part, and the bias of the ht loss's cap."""
+    if not isinstance(recipe.task.corruption, MeasuredKspace):
+        return {}
+    scans = data.images([volume.first_row for volume in data.manifest.split("train")])
+    each = split_density(stored_measurement(scans).density)
+    facts = {"kept": float(each.mean())}
+    if isinstance(recipe.task.loss, HorvitzThompson):
+        facts["ht_lost_weight"] = recipe.task.loss.lost_weight(each)
+    return facts
 
 
 def train_on_slices(

@@ -6,18 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Inexact, Int
 from torch import Generator, Tensor, nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, acquire, density_compensated_adjoint, replace_acquired
-from mri_n2n.kspace.fourier import CPU, Grid, half_plane, multiplicity, to_image, to_kspace, translated
-from mri_n2n.kspace.sampling import (
-    decay_for_acceleration,
-    decay_for_edge,
-    draw_mask,
-    exponential_density,
-)
+from mri_n2n.kspace.channels import as_channels, from_channels
+from mri_n2n.kspace.fourier import CPU, Grid, to_image, to_kspace, translated
+from mri_n2n.kspace.sampling import check_sampling, decay_for, draw_mask, exponential_density
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch, TrainingPair
 
@@ -49,19 +45,11 @@ class Undersampling:
     odd_grid: bool = True
 
     def __post_init__(self) -> None:
-        if (self.acceleration is None) == (self.edge_probability is None):
-            raise UsageError("give either an acceleration or an edge probability, not both and not neither.")
-        if self.acceleration is not None and not self.acceleration >= 1:
-            raise UsageError(f"acceleration must be at least 1 (1 keeps everything), got {self.acceleration:g}.")
-        if self.edge_probability is not None:
-            decay_for_edge((2, 2), self.edge_probability)
+        check_sampling(self.acceleration, self.edge_probability)
 
     def decay(self, grid: Grid) -> float:
         """λ on `grid`."""
-        if self.acceleration is not None:
-            return decay_for_acceleration(grid, self.acceleration)
-        assert self.edge_probability is not None
-        return decay_for_edge(grid, self.edge_probability)
+        return decay_for(grid, self.acceleration, self.edge_probability)
 
     def grid(self, size: Grid) -> Grid:
         """The grid that images of this size are trained and evaluated on."""
@@ -111,7 +99,7 @@ class Undersampling:
         grid = (height, width)
         kspace = to_kspace(images)
         if self.translation > 0:
-            kspace = translated(kspace, self._shifts(count, grid, generator), grid)
+            kspace = translated(kspace, random_shifts(count, grid, self.translation, generator), grid)
         measurement = self.measure(kspace, grid, generator)
         if self.targets == "clean":
             return undersampled_pair(measurement, to_image(kspace, grid))
@@ -121,12 +109,11 @@ class Undersampling:
     def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> UndersampledPair:
         """Measure each image once, under the mask of its own generator, unmoved; the image itself is the target."""
         references = self.cropped(images[:, 0])
-        return undersampled_pair(self.measure_each(references, generators), references)
+        return undersampled_pair(self.measured(images, generators), references)
 
-    def _shifts(self, count: int, grid: Grid, generator: Generator) -> Float[Tensor, "b 2"]:
-        uniform = torch.rand((count, 2), generator=generator, device=generator.device)
-        moves = [_shift(uniform[:, axis], size, self.translation) for axis, size in enumerate(grid)]
-        return torch.stack(moves, dim=1)
+    def measured(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> Measurement:
+        """The measurements that `evaluation_pair` makes."""
+        return self.measure_each(self.cropped(images[:, 0]), generators)
 
 
 def evaluation_generator(identity: str) -> Generator:
@@ -134,16 +121,16 @@ def evaluation_generator(identity: str) -> Generator:
     return RandomStreams(0).at(f"evaluation/{identity}", 0)
 
 
-def undersampled_pair(measurement: Measurement, target: Float[Tensor, "b h w"]) -> UndersampledPair:
+def undersampled_pair(measurement: Measurement, target: Inexact[Tensor, "b h w"]) -> UndersampledPair:
     """The pair for a measurement: its density-compensated image as input, the given one as target."""
-    return UndersampledPair(density_compensated_adjoint(measurement)[:, None], target[:, None], measurement)
+    return UndersampledPair(as_channels(density_compensated_adjoint(measurement)), as_channels(target), measurement)
 
 
-def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b 1 h w"]:
+def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b c h w"]:
     """R f(x̂): the network's image with the acquired frequencies put back. The same in the loss and in inference."""
     output = network(pair.input).float()
     with torch.autocast(output.device.type, enabled=False):
-        return replace_acquired(output[:, 0], pair.measurement)[:, None]
+        return as_channels(replace_acquired(from_channels(output), pair.measurement))
 
 
 @dataclass(frozen=True)
@@ -160,20 +147,20 @@ class HorvitzThompson:
     cap: float = 100.0
 
     def __call__(
-        self, prediction: Float[Tensor, "b 1 h w"], pair: UndersampledPair, *, progress: float
+        self, prediction: Float[Tensor, "b c h w"], pair: UndersampledPair, *, progress: float
     ) -> Float[Tensor, " b"]:
         del progress
         target = pair.target_measurement
         if target is None:
             raise UsageError("the ht loss needs the target's samples: use it with --targets noisy.")
         counted = target.mask & ~pair.measurement.mask
-        weight = torch.where(counted, (1 / half_plane(target.density)).clamp(max=self.cap), 0)
-        error = to_kspace(prediction[:, 0]) - target.samples
+        weight = torch.where(counted, (1 / target.density).clamp(max=self.cap), 0)
+        error = to_kspace(from_channels(prediction)) - target.samples
         height, width = target.grid
-        each = weight * multiplicity(width, weight.device) * (error.real.square() + error.imag.square())
+        each = weight * target.multiplicity * (error.real.square() + error.imag.square())
         return each.sum(dim=(1, 2)) / (height * width)
 
-    def lost_weight(self, density: Float[Tensor, "h w"]) -> float:
+    def lost_weight(self, density: Float[Tensor, "*b h w"]) -> float:
         """The bias of the cap.
 
         The share of the frequencies' total weight in the expected loss that it removes, in [0, 1].
@@ -218,6 +205,13 @@ class RepeatedScans:
         """The first scan as input, the second as target, unmoved."""
         del generators  # nothing is drawn
         return TrainingPair(images[:, :1], images[:, 1:])
+
+
+def random_shifts(count: int, grid: Grid, translation: float, generator: Generator) -> Float[Tensor, "b 2"]:
+    """Circular moves (rows, columns) by whole pixels, up to the share `translation` of the grid, on the generator's
+    device."""
+    uniform = torch.rand((count, 2), generator=generator, device=generator.device)
+    return torch.stack([_shift(uniform[:, axis], size, translation) for axis, size in enumerate(grid)], dim=1)
 
 
 def _shift(uniform: Float[Tensor, " b"], size: int, translation: float) -> Float[Tensor, " b"]:

@@ -242,5 +242,5 @@ class Mirror:
                 self.trouble = None
             except UsageError as error:
                 self.trouble = str(error)
-            except UNREADABLE as error:
+            except (ImportError, *UNREADABLE) as error:
                 self.trouble = f"MLflow's copy is not complete ({one_line(error)})."

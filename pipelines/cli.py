@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,12 +16,20 @@ from mri_n2n.cli import Device, ScanDensity, ScanEdge, app
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED, photos
 
+if TYPE_CHECKING:
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.local import Engine
+
+RESEARCH = ("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK")  # what reconstruction does without
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(photos, name="photos")
 app.add_typer(reproduce, name="reproduce")
 
+WeightsSha256 = Annotated[
+    str | None, typer.Option(envvar="MRI_N2N_WEIGHTS_SHA256", help="The only weights that may run, by their SHA-256.")
+]
 Scale = Annotated[
     Literal["smoke", "small", "paper"],
     typer.Option(
@@ -130,32 +139,110 @@ def batch_command(
     watch: Annotated[
         float | None, typer.Option(help="Keep going: look for new studies every so many seconds, until SIGTERM.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="One of several shares of the studies, as i/n from 0/n on.",
+            show_default="the job array's of Kubernetes or Slurm, else 0/1",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: on this machine; ray: on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Studies at a time on this machine.", show_default="3 beside a GPU, else 1"),
+    ] = None,
+    weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
 
-    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal.
+    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
+    another process is at work on the shard.
     """
-    from contextlib import suppress
-    from traceback import format_exc
-
     from mri_n2n.densities import given_density
     from mri_n2n.run_directory import find_run
+    from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.folder import BatchFolder
-    from pipelines.batch.run import Exit, Limits, run_batch
+    from pipelines.batch.run import Limits, run_batch
+    from pipelines.batch.shard import WHOLE, chosen_shard
     from pipelines.batch.study import Setup
-    from pipelines.batch.summary import table
+    from pipelines.batch.summary import shards, table
 
     folder = BatchFolder(output)
     if str(source) == "status" and model is None:
         typer.echo(table(folder.existing()))
+        typer.echo(shards(folder), nl=False)
+        typer.echo(delivery_table(deliveries(folder)), nl=False)
         return
     if model is None:
         raise UsageError("name the network: --model RUN.")
     known = given_density(edge_probability, density)
-    setup = Setup(find_run(model), output, device, simulate, white, known)
+    setup = Setup(find_run(model), output, device, simulate, white, known, weights_sha256 or None)
+    limits, share = Limits(time_limit, grace, watch), chosen_shard(shard)
+    folder = BatchFolder(output, share)
+    if share != WHOLE:
+        typer.echo(f"Shard {share} of the studies.")
+    _unattended(folder, lambda: run_batch(source, setup, limits, share, _engine(engine, workers, device)))
+
+
+@app.command("dicom-node")
+def dicom_node_command(
+    inbox: Annotated[Path, typer.Argument(help="Folder for what is received; of this node alone.")],
+    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary, as of batch.")],
+    model: Annotated[Path, typer.Option(help="A run's folder, or its name under runs/.")],
+    allow: Annotated[list[str], typer.Option(help="Who may send: AE, or AE@ADDRESS. May be given again.")],
+    send_to: Annotated[
+        list[str] | None, typer.Option(help="Where derived series go: AE@HOST:PORT. May be given again.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="AE title of this node.")] = "MRI-N2N",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 11112,
+    settle: Annotated[float, typer.Option(help="Seconds without a new image after which a series is whole.")] = 30.0,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="Days until a series that was delivered is removed from INBOX.", show_default="for ever"),
+    ] = None,
+    reserve: Annotated[float, typer.Option(help="Gigabytes of the disk that are left free.")] = 2.0,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Undersample what comes first, as in training.")] = False,
+    white: Annotated[float | None, typer.Option(help="What is white, if the input does not say.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a series may take.")] = 3600.0,
+    grace: Annotated[float, typer.Option(help="Seconds that the series at hand still has after SIGTERM.")] = 30.0,
+    weights_sha256: WeightsSha256 = None,
+    device: Device = "auto",
+) -> None:
+    """Receive DICOM MR series, reconstruct them and send the derived series on, until SIGTERM.
+
+    Exit codes: 2 usage, 70 bug, 74 disk full, 75 stopped by a signal.
+    """
+    from mri_n2n.run_directory import find_run
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.run import Limits
+    from pipelines.batch.study import Setup
+    from pipelines.node.association import Door
+    from pipelines.node.inbox import Room
+    from pipelines.node.peers import Caller, Peer, checked_title
+    from pipelines.node.run import NodeSetup, run_node
+
+    door = Door(checked_title(title), host, port, tuple(Caller.parse(caller) for caller in allow))
+    peers = tuple(Peer.parse(peer) for peer in send_to or ())
+    node = NodeSetup(inbox, door, peers, settle, keep, Room(reserve=int(reserve * 2**30)))
+    setup = Setup(find_run(model), output, device, simulate, white, weights_sha256=weights_sha256 or None)
+    _unattended(BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace)))
+
+
+def _unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
+    """Run a batch, say what became of the studies, and exit with its code."""
+    from contextlib import suppress
+    from traceback import format_exc
+
+    from pipelines.batch.delivery import deliveries, delivery_table
+    from pipelines.batch.run import Exit
+    from pipelines.batch.summary import table
+
     try:
-        ended = run_batch(source, setup, Limits(time_limit, grace, watch))
+        ended = work()
     except UsageError:
         raise
     except KeyboardInterrupt:  # before there was anything to drain
@@ -163,13 +250,27 @@ def batch_command(
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
         with suppress(UsageError):  # there may be no place for it yet
             folder.remember("errors", text=format_exc())
-        typer.echo(f"error: a bug. What happened is in {output / 'private' / 'errors.jsonl'}.", err=True)
+        typer.echo(f"error: a bug. What happened is in {folder.private / 'errors.jsonl'}.", err=True)
         raise typer.Exit(Exit.BUG) from None
     typer.echo(table(folder.outcomes()))
-    typer.echo(f"Summary: {output / 'summary.html'}; reconstructions: {output / 'studies'}")
-    if ended is Exit.DRAINED:
+    typer.echo(delivery_table(deliveries(folder)), nl=False)
+    typer.echo(f"Summary: {folder.path / 'summary.html'}; reconstructions: {folder.path / 'studies'}")
+    if ended == Exit.DRAINED:
         typer.echo("Stopped. Go on with the same command.")
     raise typer.Exit(ended)
+
+
+def _engine(name: str, workers: int | None, device: str) -> "Engine":
+    from mri_n2n.environment import chosen_device, volumes_overlapped
+    from pipelines.batch.local import on_this_machine
+
+    if name == "local":
+        return on_this_machine(max(1, volumes_overlapped(chosen_device(device))) if workers is None else workers)
+    if workers is not None:
+        raise UsageError("--workers is for this machine; Ray knows its own: leave it out with --engine ray.")
+    from pipelines.batch.ray_tasks import on_ray
+
+    return on_ray
 
 
 @reproduce.command("appendix")
@@ -272,6 +373,11 @@ def main() -> None:
     except UsageError as error:
         _let_the_first_speak()
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in RESEARCH:
+            raise
+        print(f"error: {error.name} is not installed here. Run: pip install 'mri-n2n[research]'", file=sys.stderr)
         sys.exit(2)
     except PermissionError as error:  # met by looking, before there is anything to read or write
         print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)

@@ -1,5 +1,6 @@
 """A classic MR series as a scanner writes it, for tests."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,9 @@ def gap(number: int, one: Dataset) -> None:
 def aside(number: int, one: Dataset) -> None:
     if number == 2:
         moved(one, ALONG[:3])
+
+
+def faults(files: list[Path]) -> list[str]:
+    """What dciodvfy finds wrong with the first one."""
+    checked = subprocess.run(["dciodvfy", str(files[0])], capture_output=True, text=True, check=False)
+    return [line for line in (checked.stdout + checked.stderr).splitlines() if line.startswith("Error")]

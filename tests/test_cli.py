@@ -19,6 +19,14 @@ import mri_n2n
 CLI = Callable[..., Answer]
 
 
+def test_what_is_not_installed_is_named(cli: CLI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    monkeypatch.delitem(sys.modules, "mri_n2n.data.pairs", raising=False)
+    answer = cli("prepare", "pairs", tmp_path, tmp_path, tmp_path / "data")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "error: SimpleITK is not installed here. Run: pip install 'mri-n2n[research]'\n"
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     script = (
         "import sys; sys.argv = ['mri-n2n', '--help']\n"
@@ -39,7 +47,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("prepare",), ("prepare", "ixi"), ("prepare", "pairs"), ("train",), ("reproduce", "fig9")]
+    "command",
+    [
+        (),
+        ("prepare",),
+        ("prepare", "ixi"),
+        ("prepare", "pairs"),
+        ("prepare", "kspace"),
+        ("train",),
+        ("reproduce", "fig9"),
+    ],
 )
 def test_every_help(cli: CLI, command: tuple[str, ...]) -> None:
     answer = cli(*command, "--help")

@@ -56,7 +56,7 @@ def test_commands_in_the_documentation_exist(page: str) -> None:
 
     root = get_command(app)
     text = re.sub(r"^torchrun .*$", "", (ROOT / page).read_text(), flags=re.M)  # its options are not ours
-    used = re.findall(r"mri-n2n ([a-z]+)(?: ([a-z0-9]+))?", text)
+    used = re.findall(r"mri-n2n ([a-z]+(?:-[a-z]+)?)(?: ([a-z0-9]+))?", text)
     assert used
     for first, second in used:
         assert first in root.commands, first
@@ -65,7 +65,7 @@ def test_commands_in_the_documentation_exist(page: str) -> None:
             assert second in below, (first, second)
     parameters = [option for command in walk(root) for option in command.params]
     options = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
-    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text):
         assert option in options | {"--help"}, option
 
 

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from mri_n2n.data.volumes import read_volume
 from mri_n2n.kspace.acquisition import Measurement, acquire, split
-from mri_n2n.kspace.fourier import half_plane, to_kspace
-from mri_n2n.kspace.sampling import decay_for_acceleration, draw_mask, exponential_density, pair_uniform
-from mri_n2n.quality import _generator, decibels, held_out_errors, outlier
+from mri_n2n.kspace.channels import from_channels
+from mri_n2n.kspace.fourier import to_kspace
+from mri_n2n.kspace.sampling import (
+    decay_for_acceleration,
+    draw_mask,
+    exponential_density,
+    pair_uniform,
+    uniform_numbers,
+)
+from mri_n2n.quality import decibels, held_out_errors, held_out_split, outlier
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.scans import scanned_volume, simulated_scan
@@ -24,21 +31,29 @@ SIX_SIGMA = 6.0  # a false alarm once in a billion comparisons
 
 
 def measured(image: torch.Tensor, acceleration: float, seed: int = 0) -> Measurement:
-    """Independent measurements of a batch of images."""
+    """Independent measurements of a batch of images, real or complex."""
+    real = not image.is_complex()
     grid = (image.shape[-2], image.shape[-1])
     density = exponential_density(grid, decay_for_acceleration(grid, acceleration))
-    mask = draw_mask(density, len(image), torch.Generator().manual_seed(seed))
-    return acquire(to_kspace(image), mask, density)
+    mask = draw_mask(density, len(image), torch.Generator().manual_seed(seed), real=real)
+    return acquire(to_kspace(image), mask, density, real=real)
 
 
+def some_images(count: int, grid: tuple[int, int], real: bool) -> torch.Tensor:
+    """So many copies of one image."""
+    parts = torch.rand(2, 1, *grid, generator=torch.Generator().manual_seed(5)) - 0.5
+    return (parts[0] if real else torch.complex(parts[0], parts[1])).expand(count, *grid)
+
+
+@pytest.mark.parametrize("real", [True, False])
 @pytest.mark.parametrize("grid", [(6, 5), (5, 6)])
-def test_two_measurements_out_of_one_are_independent(grid: tuple[int, int]) -> None:
+def test_two_measurements_out_of_one_are_independent(grid: tuple[int, int], real: bool) -> None:
     """Over masks: each with density p', both with p'²."""
     count = 40_000
-    whole = measured(torch.ones(count, *grid), 3.0)
-    first, second = split(whole, pair_uniform(grid, count, torch.Generator().manual_seed(1)))
-    each = half_plane(first.density)
-    torch.testing.assert_close(2 * each - each.square(), half_plane(whole.density), rtol=1e-5, atol=1e-6)
+    whole = measured(some_images(count, grid, real), 3.0)
+    first, second = split(whole, uniform_numbers(grid, count, torch.Generator().manual_seed(1), real=real))
+    each = first.density
+    torch.testing.assert_close(2 * each - each.square(), whole.density, rtol=1e-5, atol=1e-6)
     for mask, expected in ((first.mask, each), (second.mask, each), (first.mask & second.mask, each.square())):
         spread = (expected * (1 - expected) / count).sqrt()
         assert ((mask.float().mean(0) - expected).abs() <= SIX_SIGMA * spread + 1e-6).all()
@@ -63,17 +78,17 @@ class Grey(torch.nn.Module):
         return torch.zeros_like(image)
 
 
-def test_the_estimate_is_the_error_in_expectation() -> None:
+@pytest.mark.parametrize("real", [True, False])
+def test_the_estimate_is_the_error_in_expectation(real: bool) -> None:
     """Over 4,000 scans of one image, estimate minus truth is zero within six standard errors of their difference."""
     count = 4_000
-    image = torch.rand(1, 9, 8, generator=torch.Generator().manual_seed(5)) - 0.5
-    whole = measured(image.expand(count, 9, 8), 3.0)
+    image = some_images(count, (9, 8), real)
+    whole = measured(image, 3.0)
     names = [str(number) for number in range(count)]
     estimates = held_out_errors(Grey(), data_consistent, whole, names)
-    uniform = torch.cat([pair_uniform((9, 8), 1, _generator(name)) for name in names])
-    first, _ = split(whole, uniform)
-    prediction = data_consistent(Grey(), undersampled_pair(first, image.expand(count, 9, 8)))
-    errors = (prediction[:, 0] - image).square().mean((1, 2))
+    first, _ = held_out_split(whole, names)
+    prediction = data_consistent(Grey(), undersampled_pair(first, image))
+    errors = (from_channels(prediction) - image).abs().square().mean((1, 2))
     difference = estimates - errors
     assert abs(float(difference.mean())) < SIX_SIGMA * float(difference.std()) / math.sqrt(count)
     assert float(errors.mean()) > 10 * float(difference.std()) / math.sqrt(count)  # it could have been seen

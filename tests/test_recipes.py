@@ -3,13 +3,25 @@ import json
 import pytest
 
 from mri_n2n.errors import UsageError
-from mri_n2n.recipes import Optimisation, Recipe, described, flat, pairs_task, rebuilt, undersampling_task
+from mri_n2n.recipes import (
+    COMPLEX,
+    Optimisation,
+    Recipe,
+    described,
+    flat,
+    kspace_task,
+    pairs_task,
+    rebuilt,
+    undersampling_task,
+)
 
 RECIPES = [
     Recipe(undersampling_task(), Optimisation(steps=93_750)),
     Recipe(undersampling_task(loss="ht", acceleration=8.0), Optimisation(steps=3, batch_size=2, bf16=True), seed=4),
     Recipe(undersampling_task(targets="clean"), Optimisation(steps=3)),
     Recipe(pairs_task(), Optimisation(steps=3)),
+    Recipe(kspace_task(), Optimisation(steps=3), COMPLEX),
+    Recipe(kspace_task(acceleration=4.0, targets="clean", loss="paper"), Optimisation(steps=3), COMPLEX),
 ]
 
 

@@ -22,7 +22,7 @@ from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.kspace.sampling import decay_for_acceleration
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task, undersampling_task
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
-from mri_n2n.scans import scanned_volume, simulated_scan
+from mri_n2n.scans import complex_volume, scanned_volume, simulated_scan
 from mri_n2n.simulation import simulate_path
 from mri_n2n.task import Undersampling
 
@@ -68,7 +68,7 @@ def test_oversampling_is_cut_off() -> None:
     volume = some_volume((12, 10, 8))
     scan = replace(simulated_scan(volume, 0.0, generator()), size=(6, 7, 5))
     scanned = scanned_volume(scan)
-    images = scanned.shown(zero_filled(scanned.measurement))
+    images = replace(scanned, white=1.0).intensities(zero_filled(scanned.measurement) - 0.5)
     np.testing.assert_allclose(np.moveaxis(images.numpy(), 0, -1), volume.array[3:9, 2:9, 2:7], atol=0.01)
 
 
@@ -85,6 +85,35 @@ def test_a_stack_of_slices_is_reconstructed(tiny_recipe: Recipe, tmp_path: Path)
     np.testing.assert_allclose(written.affine, read_scan(tmp_path / "a.h5").affine, atol=1e-4)
 
 
+@pytest.mark.parametrize("coils", [1, 3])
+def test_a_complex_scan_holds_the_volume(coils: int) -> None:
+    """Root sum of squares of the coils' images is the magnitude, whatever the phase; one coil alone has phases."""
+    volume = some_volume((12, 11, 6))
+    scan = simulated_scan(volume, 0.0, generator(), coils=coils)
+    assert scan.samples.shape == (coils, 6, 12, 11)
+    scanned = complex_volume(scan)
+    images = zero_filled(scanned.measurement)
+    assert images.is_complex()
+    assert images.imag.abs().mean() > 0.1 * images.abs().mean()
+    shown = replace(scanned, white=1.0).intensities(images)
+    np.testing.assert_allclose(np.moveaxis(shown.numpy(), 0, -1), volume.array, atol=0.02)
+    part = replace(scanned, white=1.0).intensities(images[scanned.rows([4, 1])])
+    torch.testing.assert_close(part, shown[[4, 1]])
+    assert any("coil sensitivities" in note for note in scanned.notes) == (coils > 1)
+
+
+def test_white_does_not_depend_on_what_was_sampled() -> None:
+    """Six times the root mean square, from the acquired samples alone: within ten per cent on a small grid."""
+    smooth = np.add.outer(np.hanning(32), np.hanning(30))[..., None] * np.linspace(200, 400, 12)
+    volume = replace(some_volume((32, 30, 12)), array=smooth.astype(np.float32))
+    exact = 6 * float(np.sqrt(np.square(volume.array).mean()))
+    for acceleration in (1.0, 3.0, 8.0):
+        for coils in (1, 4):
+            decay = decay_for_acceleration((32, 30), acceleration)
+            scanned = complex_volume(simulated_scan(volume, decay, generator(1), coils=coils))
+            assert scanned.white == pytest.approx(exact, rel=0.1)
+
+
 def edited(**changes: Any) -> Scan:
     return replace(simulated_scan(some_volume((8, 8, 4)), 0.0, generator()), **changes)
 
@@ -92,7 +121,7 @@ def edited(**changes: Any) -> Scan:
 @pytest.mark.parametrize(
     ("scan", "message"),
     [
-        (edited(samples=np.ones((2, 4, 8, 8), np.complex64)), "2 coils"),
+        (edited(samples=np.ones((2, 4, 8, 8), np.complex64)), "2 coils.*prepare kspace"),
         (
             edited(decay=None, mask=np.outer(np.abs(np.fft.fftfreq(8)) < 0.2, np.ones(8, bool))),
             "centre of k-space alone",
@@ -100,7 +129,7 @@ def edited(**changes: Any) -> Scan:
         (edited(decay=9.0), "impossible"),
         (edited(decay=0.5), "not sampled with the density"),
         (edited(mask=np.roll(np.eye(8, dtype=bool), 1, 0)), "centre of k-space"),
-        (edited(mask=np.arange(64).reshape(8, 8) < 9), "opposites"),
+        (edited(mask=np.arange(64).reshape(8, 8) < 9), "opposites.*prepare kspace"),
         (edited(samples=simulated_scan(some_volume((8, 8, 4)), 0.0, generator()).samples * np.complex64(1j)), "phases"),
     ],
 )

@@ -1,5 +1,6 @@
 """The commands that make data. Nothing heavy is imported before a command runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,9 @@ import typer
 
 from mri_n2n.errors import UsageError
 
-prepare = typer.Typer(help="Turn folders of volumes into training data.", no_args_is_help=True, rich_markup_mode=None)
+prepare = typer.Typer(
+    help="Turn folders of volumes or raw scans into training data.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output that exists.")]
 Train = Annotated[int, typer.Option("--train", help="Subjects to train on: the first by path.")]
@@ -37,9 +40,9 @@ def prepare_ixi_command(
     """Prepare magnitude volumes, from which undersampled k-space is simulated."""
     from mri_n2n.data.ixi import prepare_ixi
 
-    request = _request(context, source, split, slices, train, validation, bits, strict, overwrite)
+    request = request_of(context, source, split, slices, train, validation, bits, strict, overwrite)
     manifest = prepare_ixi(source, dest, request)
-    _report_prepared(manifest, dest)
+    report_prepared(manifest, dest)
 
 
 @prepare.command("pairs")
@@ -59,9 +62,9 @@ def prepare_pairs_command(
     """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
     from mri_n2n.data.pairs import prepare_pairs
 
-    request = _request(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
+    request = request_of(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
     manifest = prepare_pairs(dir_a, dir_b, dest, request)
-    _report_prepared(manifest, dest)
+    report_prepared(manifest, dest)
 
 
 def phantom_command(
@@ -88,7 +91,7 @@ def given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _request(
+def request_of(
     context: typer.Context,
     source: Path,
     table: Path | None,
@@ -98,21 +101,24 @@ def _request(
     bits: int,
     strict: bool,
     overwrite: bool,
+    suffixes: Sequence[str] | None = None,
 ) -> Any:
+    """What the options of a preparation ask for; suffixes: of the sources, if they are no volumes."""
     from mri_n2n.data.preparation import PrepareRequest
     from mri_n2n.data.selection import SliceRequest
     from mri_n2n.data.subjects import SplitRequest, read_split_table
-    from mri_n2n.data.volumes import named
+    from mri_n2n.data.volumes import SUFFIXES, named
 
     first, colon, last = slices.partition(":")
     if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise UsageError(f"--slices {slices!r}: expected FIRST:LAST such as 25:124.")
-    assigned = read_split_table(table, named(source)) if table else None
+    assigned = read_split_table(table, named(source, suffixes or SUFFIXES)) if table else None
     chosen = SliceRequest(int(first), int(last), exact=given(context, "slices"))
     return PrepareRequest(SplitRequest(train, validation, assigned), chosen, bits, strict, overwrite)
 
 
-def _report_prepared(manifest: Any, dest: Path) -> None:
+def report_prepared(manifest: Any, dest: Path) -> None:
+    """Say what was prepared, and what comes next."""
     for split in ("train", "validation"):
         slices = sum(len(volume.slices) for volume in manifest.split(split))
         typer.echo(f"{split}: {slices} slices of {len(manifest.subjects(split))} subjects")

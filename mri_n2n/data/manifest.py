@@ -16,7 +16,8 @@ FORMAT = "mri-n2n slices 1"
 ARRAY = "slices.npy"
 MANIFEST = "manifest.json"
 Split = Literal["train", "validation"]
-Kind = Literal["images", "pairs"]
+Kind = Literal["images", "pairs", "kspace", "full-kspace"]
+FLOAT_BITS = 32  # k-space is stored as it is, not as integers
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class StoredVolume:
 
     subject: a number within the split, such as train-001. Outside this manifest a subject is known by it alone,
     never by a file's name. sources: file (relative to the source folder) and SHA-256 of each. slices: positions on
-    the volume's third axis. An intensity v of the volume is stored as (v - offset) / scale in [0, 1]. notes:
-    measured on the way, for the report.
+    the volume's third axis, of k-space once for every coil. An intensity v of the volume is stored as
+    (v - offset) / scale in [0, 1], or a sample of k-space as v / scale. notes: measured on the way, for the report.
     """
 
     slices: list[int]
@@ -64,13 +65,13 @@ class Manifest:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        if self.bits not in (8, 16):
+        if self.bits not in ((8, 16) if self.kind in ("images", "pairs") else (FLOAT_BITS,)):
             raise UsageError(f"slices are stored with 8 or 16 bits, got {self.bits}.")
 
     @property
     def realisations(self) -> int:
-        """Stored images per slice."""
-        return 2 if self.kind == "pairs" else 1
+        """Stored images per slice; of k-space its planes: real and imaginary part, and signed density."""
+        return {"images": 1, "pairs": 2}.get(self.kind, 3)
 
     @property
     def rows(self) -> int:
@@ -79,8 +80,13 @@ class Manifest:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Stored integer type."""
-        return np.dtype(np.uint8 if self.bits == 8 else "<u2")
+        """Stored type: integers, and of k-space numbers."""
+        return np.dtype({8: "u1", 16: "<u2"}.get(self.bits, "<f4"))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any raw k-space in it says that it was simulated."""
+        return any("simulated" in volume.notes for volume in self.volumes)
 
     def split(self, name: Split) -> list[StoredVolume]:
         """The volumes of one split."""

@@ -18,7 +18,9 @@ from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.progress import bar, say
 
 Load = Callable[[str], tuple[NDArray[np.float32], StoredVolume]]
-"""From a source's name to its slices `[n s h w]` in [0, 1] and what is known of them; raises `BadVolume`."""
+"""From a source's name to its slices `[n s h w]`, intensities in [0, 1] or k-space, and what is known of them.
+
+Raises `BadVolume`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,18 @@ def prepare(
     *,
     where: str,
     partners: Iterable[Path] = (),
+    size: tuple[int, int] | None = None,
 ) -> Manifest:
     """Load each of `sources` (name to file) in turn and store its slices at `destination`.
 
     A bad volume is reported and skipped, or raised if strict; the next subject takes its place. `partners` are further
-    files that the result depends on. `where` names the sources in errors.
+    files that the result depends on. `where` names the sources in errors. size: of a slice, where the files are no
+    volumes whose headers would say it.
     """
     split = request.split
     split.check_enough(len({subject_of(name) for name in sources}), where)
     plan = _plan_hash(kind, request, [*sources.values(), *partners])
-    manifest = Manifest(kind, plan, request.bits, common_size(list(sources.values())))
+    manifest = Manifest(kind, plan, request.bits, size or common_size(list(sources.values())))
     writer = SliceWriter(destination, manifest, overwrite=request.overwrite)
     if writer.complete:
         say(f"{destination} is already prepared: nothing to do.")

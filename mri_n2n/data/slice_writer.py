@@ -54,12 +54,13 @@ class SliceWriter:
         return file in done or any(skipped["file"] == file for skipped in self.manifest.skipped)
 
     def append(self, volume: StoredVolume, slices: NDArray[np.float32]) -> None:
-        """Store a volume's slices `[n s h w]`, intensities in [0, 1]; padded with 0 at the far ends."""
+        """Store a volume's slices `[n s h w]`, intensities in [0, 1] or k-space; padded with 0 at the far ends."""
         self._refuse_leak(volume)
         height, width = self.manifest.size
         missing = ((0, 0), (0, 0), (0, height - slices.shape[2]), (0, width - slices.shape[3]))
-        levels = 2**self.manifest.bits - 1
-        stored = np.pad(np.rint(np.clip(slices, 0, 1) * levels), missing).astype(self.manifest.dtype)
+        if np.issubdtype(self.manifest.dtype, np.integer):
+            slices = np.rint(np.clip(slices, 0, 1) * (2**self.manifest.bits - 1))
+        stored = np.pad(slices, missing).astype(self.manifest.dtype)
         placed = replace(volume, first_row=self.manifest.rows)
         path = self.directory / ARRAY
         with writing(path), path.open("r+b" if path.exists() else "w+b") as array:

@@ -17,7 +17,7 @@ from mri_n2n.errors import UsageError
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A complete data directory, open for reading. array: `[n s h w]`, integers, mapped from disk."""
+    """A complete data directory, open for reading. array: `[n s h w]`, integers or k-space, mapped from disk."""
 
     manifest: Manifest
     array: NDArray[Any]
@@ -27,7 +27,7 @@ class PreparedData:
         return [row for volume in self.manifest.split(split) for row in volume.rows]
 
     def images(self, rows: Sequence[int]) -> Float[Tensor, "b s h w"]:
-        """Some rows as images in [-0.5, 0.5], on the CPU."""
+        """Some rows as images in [-0.5, 0.5], or as k-space, on the CPU."""
         return as_images(self.stored(rows), self.manifest.bits)
 
     def stored(self, rows: Sequence[int]) -> Shaped[Tensor, "b s h w"]:
@@ -40,7 +40,9 @@ class PreparedData:
 
 
 def as_images(stored: Shaped[Tensor, "b s h w"], bits: int) -> Float[Tensor, "b s h w"]:
-    """Stored integers as images in [-0.5, 0.5]."""
+    """Stored integers as images in [-0.5, 0.5]; k-space as it is."""
+    if stored.is_floating_point():
+        return stored
     unsigned = stored.int() & 0xFFFF if stored.dtype == torch.int16 else stored
     images: Tensor = unsigned.float() / (2**bits - 1) - 0.5
     return images

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 import nibabel
 import numpy as np
 from isal.igzip import IGzipFile
-from monai.data import NibabelReader
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
@@ -93,9 +92,9 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     return height, width, depth
 
 
-def named(source: Path) -> dict[str, Path]:
-    """The volumes under `source`, by their names relative to it."""
-    return {file.relative_to(source).as_posix(): file for file in find_volumes(source)}
+def named(source: Path, known: Sequence[str] = SUFFIXES) -> dict[str, Path]:
+    """The files of the known suffixes under `source`, by their names relative to it."""
+    return {file.relative_to(source).as_posix(): file for file in find_volumes(source, known)}
 
 
 def common_size(paths: list[Path]) -> tuple[int, int]:
@@ -111,6 +110,8 @@ def common_size(paths: list[Path]) -> tuple[int, int]:
 
 def read_volume(path: Path) -> Volume:
     """Read and check one volume: 3-D, real, complete, finite and not constant, else `BadVolume`."""
+    from monai.data import NibabelReader  # two to four seconds, which whoever reads no such file need not wait
+
     read_shape(path)
     try:
         content = path.read_bytes()

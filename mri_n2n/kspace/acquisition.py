@@ -1,38 +1,51 @@
-"""A simulated Cartesian acquisition, and the physics that turns it into images and back."""
+"""A Cartesian acquisition, and the physics that turns it into images and back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Inexact
 from torch import Tensor
 
-from mri_n2n.kspace.fourier import Grid, half_plane, to_image, to_kspace
+from mri_n2n.kspace.fourier import Grid, half_plane, multiplicity, to_image, to_kspace
+from mri_n2n.kspace.sampling import shared_by_lines
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Undersampled k-space of single-coil real images.
+    """Undersampled k-space of single-coil images: the half plane of real ones, the whole plane of complex ones.
 
-    samples: the half plane of the acquired values, zero where nothing was acquired. mask: where something was.
-    density: the probability that it would be, on the whole plane.
+    samples: the acquired values, zero where nothing was acquired. mask: where something was. density: the probability
+    that it would be, one for all images or one for each. grid: height and width of the images.
     """
 
     samples: Complex[Tensor, "b h k"]
     mask: Bool[Tensor, "b h k"]
-    density: Float[Tensor, "h w"]
+    density: Float[Tensor, "#b h k"]
+    grid: Grid
+    real: bool = True
 
     @property
-    def grid(self) -> Grid:
-        """Height and width of the images."""
-        height, width = self.density.shape
-        return height, width
+    def multiplicity(self) -> Float[Tensor, " k"]:
+        """How often each column stands in the whole plane."""
+        width, device = self.grid[1], self.samples.device
+        return multiplicity(width, device) if self.real else torch.ones(width, device=device)
+
+    def image(self, kspace: Complex[Tensor, "b h k"]) -> Inexact[Tensor, "b h w"]:
+        """The images, real or complex as the ones that were measured, that have this k-space."""
+        return to_image(kspace, self.grid, real=self.real)
 
 
 def acquire(
-    kspace: Complex[Tensor, "b h k"], mask: Bool[Tensor, "b h k"], density: Float[Tensor, "h w"]
+    kspace: Complex[Tensor, "b h k"],
+    mask: Bool[Tensor, "b h k"],
+    density: Float[Tensor, "*n h w"],
+    *,
+    real: bool = True,
 ) -> Measurement:
-    """Keep the samples of `kspace` under `mask`, which was drawn from `density`."""
-    return Measurement(torch.where(mask, kspace, 0), mask, density)
+    """Keep the samples of `kspace` under `mask`, which was drawn from `density` (the whole plane, for all or each)."""
+    height, width = density.shape[-2:]
+    kept = half_plane(density) if real else density
+    return Measurement(torch.where(mask, kspace, 0), mask, kept.reshape(-1, *mask.shape[1:]), (height, width), real)
 
 
 def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Measurement, Measurement]:
@@ -40,34 +53,46 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
 
     Where p is the density of the one, each of the two has p' = 1 - √(1 - p): an acquired frequency goes to both with
     probability p'²/p, and to either one alone with p'(1 - p')/p. (To thin the one mask twice would not do: masks that
-    both lie within a third depend on each other.) uniform: `pair_uniform` numbers that decide.
+    both lie within a third depend on each other.) uniform: the `uniform_numbers` that decide; of scans that acquired
+    whole lines one number decides on each line.
     """
-    p = half_plane(measurement.density)
-    density = 1 - (1 - measurement.density).clamp(min=0).sqrt()
-    each = half_plane(density)
+    p = measurement.density
+    each = split_density(p)
     both, alone = each.square() / p, each * (1 - each) / p
+    if not measurement.real:
+        uniform = shared_by_lines(uniform, p.expand(uniform.shape), measurement.mask)
     first = measurement.mask & (uniform < both + alone)
     second = measurement.mask & ((uniform < both) | (uniform >= both + alone))
-    return acquire(measurement.samples, first, density), acquire(measurement.samples, second, density)
+    return _part(measurement, first, each), _part(measurement, second, each)
 
 
-def density_compensated_adjoint(measurement: Measurement) -> Float[Tensor, "b h w"]:
+def split_density(density: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k"]:
+    """p' = 1 - √(1 - p): the density of each of two independent measurements that together have p."""
+    return 1 - (1 - density).clamp(min=0).sqrt()
+
+
+def density_compensated_adjoint(measurement: Measurement) -> Inexact[Tensor, "b h w"]:
     """x̂ = F⁻¹(M/p · Fy).
 
     Every kept sample divided by its probability, so that the expectation over masks is the image itself.
     """
-    weights = 1 / half_plane(measurement.density)  # dividing complex numbers takes eight times as long
-    return to_image(measurement.samples * weights, measurement.grid)
+    p = measurement.density
+    weights = torch.where(p > 0, 1 / p, 0)  # dividing complex numbers takes eight times as long
+    return measurement.image(measurement.samples * weights)
 
 
-def zero_filled(measurement: Measurement) -> Float[Tensor, "b h w"]:
+def zero_filled(measurement: Measurement) -> Inexact[Tensor, "b h w"]:
     """F⁻¹(M · Fy).
 
     The image of the acquired samples as they are. Biased (blurred) and much less noisy than the compensated one.
     """
-    return to_image(measurement.samples, measurement.grid)
+    return measurement.image(measurement.samples)
 
 
-def replace_acquired(image: Float[Tensor, "b h w"], measurement: Measurement) -> Float[Tensor, "b h w"]:
+def replace_acquired(image: Inexact[Tensor, "b h w"], measurement: Measurement) -> Inexact[Tensor, "b h w"]:
     """Frequency replacement R (§3.4): overwrite the image's frequencies by the acquired ones where there are any."""
-    return to_image(torch.where(measurement.mask, measurement.samples, to_kspace(image)), measurement.grid)
+    return measurement.image(torch.where(measurement.mask, measurement.samples, to_kspace(image)))
+
+
+def _part(whole: Measurement, mask: Bool[Tensor, "b h k"], density: Float[Tensor, "#b h k"]) -> Measurement:
+    return replace(whole, samples=torch.where(mask, whole.samples, 0), mask=mask, density=density)

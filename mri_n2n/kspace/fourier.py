@@ -1,29 +1,33 @@
-"""The Fourier transform between real images and k-space: orthonormal, float32, unshifted (DC at index [0, 0]).
+"""The Fourier transform between images and k-space: orthonormal, float32, unshifted (DC at index [0, 0]).
 
 The k-space of a real image holds every value twice, as conjugates at k and -k. Only half of it is computed and kept:
-columns 0 to width // 2, the half plane `[h k]`. Everything else in the project takes its transform from here: a wrong
-shift or scale still looks like an image.
+columns 0 to width // 2, the half plane `[h k]`. Of a complex image it is the whole plane, and k the width. Everything
+else in the project takes its transform from here: a wrong shift or scale still looks like an image.
 """
 
 from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float, Shaped
+from jaxtyping import Complex, Float, Inexact, Shaped
 from torch import Tensor
 
 CPU = torch.device("cpu")
 Grid = tuple[int, int]
 
 
-def to_kspace(image: Float[Tensor, "*b h w"]) -> Complex[Tensor, "*b h k"]:
-    """The half plane of a real image's k-space."""
-    kspace: Tensor = torch.fft.rfft2(image.float(), norm="ortho")
-    return kspace
+def to_kspace(image: Inexact[Tensor, "*b h w"]) -> Complex[Tensor, "*b h k"]:
+    """An image's k-space: the half plane of a real one, the whole plane of a complex one."""
+    if image.is_complex():
+        whole: Tensor = torch.fft.fft2(image.to(torch.complex64), norm="ortho")
+        return whole
+    half: Tensor = torch.fft.rfft2(image.float(), norm="ortho")
+    return half
 
 
-def to_image(kspace: Complex[Tensor, "*b h k"], grid: Grid) -> Float[Tensor, "*b h w"]:
-    """The real image, of size `grid`, whose k-space has this half plane."""
-    image: Tensor = torch.fft.irfft2(kspace, s=grid, norm="ortho")
+def to_image(kspace: Complex[Tensor, "*b h k"], grid: Grid, *, real: bool = True) -> Inexact[Tensor, "*b h w"]:
+    """The image, of size `grid`, that has this k-space: real from a half plane, complex from the whole plane."""
+    transform = torch.fft.irfft2 if real else torch.fft.ifft2
+    image: Tensor = transform(kspace, s=grid, norm="ortho")
     return image
 
 
@@ -62,7 +66,7 @@ def translated(kspace: Complex[Tensor, "b h k"], shift: Float[Tensor, "b 2"], gr
     rows, columns = (
         _turned(shift[:, axis, None] * indices(size, kspace.device) / size) for axis, size in enumerate(grid)
     )
-    return kspace * rows[:, :, None] * half_plane(columns)[:, None, :]
+    return kspace * rows[:, :, None] * columns[:, None, : kspace.shape[-1]]
 
 
 def readout_encoded(slices: Complex[Tensor, "*b n h w"]) -> Complex[Tensor, "*b n h w"]:

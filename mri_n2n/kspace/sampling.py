@@ -4,8 +4,7 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float, Int
-from scipy.optimize import brentq
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
@@ -53,25 +52,71 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
         )
     if acceleration == 1:
         return 0.0
+    from scipy.optimize import brentq  # slow to import, and a density is often stated
+
     distance = radius(grid)
     return float(
         brentq(lambda decay: float(torch.exp(-decay * distance).mean()) - 1 / acceleration, 0.0, 20.0, xtol=1e-12)
     )
 
 
-def draw_mask(density: Float[Tensor, "h w"], count: int, generator: Generator) -> Bool[Tensor, "b h k"]:
-    """Draw the half planes of `count` independent masks: P(k kept) = density(k) exactly, k and -k together.
+def check_sampling(acceleration: float | None, edge_probability: float | None) -> None:
+    """Raise unless exactly one of the two is given, and possible."""
+    if (acceleration is None) == (edge_probability is None):
+        raise UsageError("give either an acceleration or an edge probability, not both and not neither.")
+    if acceleration is not None and not acceleration >= 1:
+        raise UsageError(f"acceleration must be at least 1 (1 keeps everything), got {acceleration:g}.")
+    if edge_probability is not None:
+        decay_for_edge((2, 2), edge_probability)
 
-    One uniform number per conjugate pair decides. Within the half plane both ends of a pair lie in the columns of DC
-    and, of even widths, Nyquist, each in the opposite row; a frequency that is its own opposite is a pair of one. The
-    density must be symmetric, as any function of |k| is, and live on the generator's device.
+
+def decay_for(grid: Grid, acceleration: float | None, edge_probability: float | None) -> float:
+    """λ on `grid` for whichever of the two is given."""
+    if acceleration is not None:
+        return decay_for_acceleration(grid, acceleration)
+    assert edge_probability is not None
+    return decay_for_edge(grid, edge_probability)
+
+
+def draw_mask(
+    density: Float[Tensor, "h w"], count: int, generator: Generator, *, real: bool = True
+) -> Bool[Tensor, "b h k"]:
+    """Draw `count` independent masks: P(k kept) = density(k) exactly. Half planes for real images, else whole ones.
+
+    One uniform number decides on each frequency of complex images, and on each conjugate pair of real ones. For these
+    the density must be symmetric, as any function of |k| is. It must live on the generator's device.
     """
     height, width = density.shape
-    return pair_uniform((height, width), count, generator) < half_plane(density)
+    uniform = uniform_numbers((height, width), count, generator, real=real)
+    return uniform < (half_plane(density) if real else density)
+
+
+def uniform_numbers(grid: Grid, count: int, generator: Generator, *, real: bool) -> Float[Tensor, "b h k"]:
+    """What decides on masks: uniform numbers in [0, 1), for real images half planes that are the same for k and -k."""
+    if real:
+        return pair_uniform(grid, count, generator)
+    return torch.rand((count, *grid), generator=generator, device=generator.device)
+
+
+def shared_by_lines(
+    uniform: Float[Tensor, "b h w"], density: Float[Tensor, "#b h w"], mask: Bool[Tensor, "b h w"]
+) -> Float[Tensor, "b h w"]:
+    """The numbers, made the same along every line of k-space for scans that acquired whole lines.
+
+    These are told by a density and a mask that are both constant along one axis, the readout.
+    """
+    for axis in (1, 2):
+        lines = _constant(density, axis) & _constant(mask, axis)
+        uniform = torch.where(lines[:, None, None], uniform.narrow(axis, 0, 1), uniform)
+    return uniform
 
 
 def pair_uniform(grid: Grid, count: int, generator: Generator) -> Float[Tensor, "b h k"]:
-    """Half planes of uniform numbers in [0, 1), the same for k and -k, on the generator's device."""
+    """Half planes of uniform numbers in [0, 1), the same for k and -k, on the generator's device.
+
+    Within the half plane both ends of a pair lie in the columns of DC and, of even widths, Nyquist, each in the
+    opposite row; a frequency that is its own opposite is a pair of one.
+    """
     height, width = grid
     uniform = torch.rand((count, height, width // 2 + 1), generator=generator, device=generator.device)
     shared = _first_of_pair(height, generator.device)
@@ -85,3 +130,8 @@ def _first_of_pair(height: int, device: torch.device) -> Int[Tensor, " h"]:
     """For every row the smaller of the rows k and -k."""
     rows = torch.arange(height)
     return torch.minimum(rows, -rows % height).to(device)
+
+
+def _constant(values: Shaped[Tensor, "b h w"], axis: int) -> Bool[Tensor, " b"]:
+    constant: Tensor = (values == values.narrow(axis, 0, 1)).all(dim=2).all(dim=1)
+    return constant

@@ -78,13 +78,19 @@ def save_network(path: Path, network: nn.Module, spec: NetworkSpec, **about: Any
             older.unlink(missing_ok=True)
 
 
-def load_network(path: Path) -> nn.Module:
-    """Rebuild the network that `path` (.json) describes, on the CPU, ready for inference."""
+def load_network(path: Path, weights_sha256: str | None = None) -> nn.Module:
+    """Rebuild the network that `path` (.json) describes, on the CPU, ready for inference.
+
+    weights_sha256: the only weights that will do, whatever the description says.
+    """
     description = read_json(path, "network description")
     try:
         content = path.with_name(Path(description["weights"]).name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != description["sha256"]:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != description["sha256"]:
             raise ValueError("the weights' SHA-256 differs")
+        if weights_sha256 is not None and digest != weights_sha256.lower():
+            raise UsageError(f"the weights beside {path} are {digest}, expected {weights_sha256} (SHA-256). Use those.")
         arguments = dict(description["network"])
         network = NETWORKS[arguments.pop("kind", "UNetSpec")](**arguments).build()
         network.load_state_dict(load_tensors(content))

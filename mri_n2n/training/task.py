@@ -12,7 +12,8 @@ class Batch:
     """Stored images as they leave the data set, before any corruption.
 
     images: on the training device, in [-0.5, 0.5]; `s` is the number of stored realisations of each image (1,
-    or 2 for real pairs), `c` the channels where the domain has any. rows: their positions in the data set.
+    or 2 for real pairs; of raw k-space its three planes), `c` the channels where the domain has any. rows: their
+    positions in the data set.
     """
 
     images: Float[Tensor, "b s *c h w"]

@@ -3,12 +3,15 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from mri_n2n.data import dicom, raw
 from mri_n2n.reconstruction import KNOWN
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,25 +27,36 @@ class Study:
     series: bool = False
 
 
-def studies(source: Path) -> list[Study]:
-    """All studies in a folder: files of raw k-space and volumes by their suffixes, DICOM by what is in the files."""
+Heed = Callable[[], object]  # called for every file: it may raise, to end the search
+
+
+def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
+    """All studies in a folder: files of raw k-space and volumes by their suffixes, DICOM by what is in the files.
+
+    A file that is too short to be told, and lies beside DICOM, is a study that cannot be read: a slice may be lost.
+    """
     found, others = [], []
-    for relative in files(source):
+    for relative in files(source, heed):
         if relative.lower().endswith((*KNOWN, "/")):
             belonging = [path.relative_to(source).as_posix() for path in raw.files_of(source / relative)]
             found.append(Study(study_name(relative), (relative, *belonging[1:])))
         else:
             others.append(relative)
-    for uid, paths in dicom.find_series(source / relative for relative in others).items():
+    known = set()
+    for uid, paths in dicom.find_series(_heeded((source / relative for relative in others), heed)).items():
         relatives = [path.relative_to(source).as_posix() for path in paths]
+        known.update(relatives)
         if uid:
             found.append(Study(study_name(f"series {uid}"), tuple(relatives), series=True))
         else:  # nobody knows what these belong to
-            found += [Study(study_name(relative), (relative,), series=True) for relative in relatives]
+            found += [_alone(relative) for relative in relatives]
+    places = {PurePosixPath(relative).parent for relative in known}
+    beside = [relative for relative in others if PurePosixPath(relative).parent in places and relative not in known]
+    found += [_alone(relative) for relative in _heeded(beside, heed) if _cut_short(source / relative)]
     return found
 
 
-def files(source: Path) -> Iterator[str]:
+def files(source: Path, heed: Heed = lambda: None) -> Iterator[str]:
     """The files in `source` and below, by their paths relative to it, in order.
 
     Hidden files and folders are left out, and so are links to folders, which may lead round in circles. A folder that
@@ -52,12 +66,13 @@ def files(source: Path) -> Iterator[str]:
     while folders:
         folder = folders.pop()
         try:
-            entries = sorted(os.scandir(source / folder), key=lambda entry: os.fsencode(entry.name))
+            with os.scandir(source / folder) as found:
+                entries = sorted(_heeded(found, heed), key=lambda entry: os.fsencode(entry.name))
         except OSError:
             yield folder + "/"
             continue
         below = []
-        for entry in entries:
+        for entry in _heeded(entries, heed):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
@@ -78,3 +93,21 @@ def _is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except OSError:
         return False  # a link that leads nowhere is a study that cannot be read
+
+
+def _alone(relative: str) -> Study:
+    return Study(study_name(relative), (relative,), series=True)
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether a file ends before it could say that it is DICOM, and is called as DICOM files are: not .txt or so."""
+    try:
+        return not any(map(str.isalpha, path.suffix)) and path.is_file() and path.stat().st_size < dicom.PREAMBLE
+    except OSError:
+        return False
+
+
+def _heeded(items: Iterable[T], heed: Heed) -> Iterator[T]:
+    for item in items:
+        heed()
+        yield item

@@ -72,9 +72,9 @@ class Outcome:
         """Where the study ended."""
         return self.reason.state
 
-    def write(self, path: Path) -> None:
-        """As JSON, atomically."""
-        write_json(path, {"state": self.state, **asdict(self)})
+    def write(self, path: Path, aside: Path) -> None:
+        """As JSON, atomically; until it is whole, in `aside`."""
+        write_json(path, {"state": self.state, **asdict(self)}, aside)
 
     @classmethod
     def read(cls, path: Path) -> "Outcome":

@@ -1,30 +1,30 @@
 """A batch: every study of a folder brought to exactly one end. It can be killed at any moment, and goes on."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
-from mri_n2n.durable import alone, disk_full
+from mri_n2n.durable import Busy, disk_full
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.reconstruction import KNOWN
 from pipelines.batch.discovery import Study, studies
 from pipelines.batch.folder import BatchFolder
-from pipelines.batch.outcome import Outcome, Reason, State
+from pipelines.batch.local import Engine, Work, on_this_machine
+from pipelines.batch.outcome import Outcome, State
+from pipelines.batch.shard import WHOLE, Shard
 from pipelines.batch.study import DiskFull, Setup
 from pipelines.batch.summary import write_summary
-from pipelines.batch.worker import Abandoned, Worker
+from pipelines.batch.supervision import Abandoned, Supervision, supervised
 
-BEAT = 5.0  # seconds between heartbeats
-SUMMARISED = 30.0  # seconds between summaries
+SUMMARISED = 30.0  # seconds between summaries, times the number of shards
+LEASE = 120.0  # seconds after which a network file system has freed what a dead machine held
 
-
+ONE_AT_A_TIME = on_this_machine()
 _Seen = tuple[tuple[str, int, int], ...]
 
 
@@ -36,41 +36,6 @@ class Exit(IntEnum):
     BUG = 70
     DISK_FULL = 74
     DRAINED = 75
-
-
-class _Stop:
-    """Whether the batch is asked to stop, and whether the study at hand has used up its grace."""
-
-    def __init__(self, grace: float) -> None:
-        self.asked = False
-        self._grace, self._since = grace, 0.0
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """As a handler of signals."""
-        del number, frame
-        if not self.asked:
-            self._since = time.monotonic()
-            self.asked = True  # no Event: its lock may be held by what the signal interrupts
-            os.write(2, b"stopping: the study at hand may still end.\n")
-
-    def overdue(self) -> bool:
-        """Whether the study at hand is to be abandoned."""
-        return self.asked and time.monotonic() - self._since >= self._grace
-
-
-class _Heartbeat:
-    """A file that is touched while the batch is alive, for health checks."""
-
-    def __init__(self, folder: BatchFolder) -> None:
-        self._path, self._last = folder.path / "heartbeat", -BEAT
-
-    def beat(self) -> bool:
-        """Touch it, if it is time; false, so that it may stand in a condition."""
-        if time.monotonic() - self._last >= BEAT:
-            self._last = time.monotonic()
-            with suppress(OSError):  # a full disk is told by what has to be written
-                self._path.touch()
-        return False
 
 
 @dataclass(frozen=True)
@@ -87,124 +52,159 @@ class Limits:
             raise UsageError("--time-limit and --watch must be positive, and --grace not negative.")
 
 
-def run_batch(source: Path, setup: Setup, limits: Limits) -> Exit:
-    """Work on every study in `source`; return how it ended.
+@dataclass(frozen=True)
+class Feed:
+    """Where studies come from. look: finds them, and calls its argument all the while. told: hears what became of one,
+    and says whether that is the last word as long as the files stay the same; else it is worked on again when it is
+    found the next time. news: whether the summary has something to tell beside what became of studies."""
+
+    look: Callable[[Callable[[], None]], list[Study]]
+    told: Callable[[Outcome], bool] = lambda _: True
+    news: Callable[[], bool] = lambda: False
+
+
+def run_batch(
+    source: Path,
+    setup: Setup,
+    limits: Limits,
+    shard: Shard = WHOLE,
+    engine: Engine = ONE_AT_A_TIME,
+    feed: Feed | None = None,
+) -> Exit:
+    """Work on every study in `source` that is the shard's, or on those that `feed` finds there; return how it ended.
 
     What an earlier batch of the same configuration has settled is left as it is, and counted. To watch is to go on
-    with studies that are new or have changed, once they are the same in two looks, until a signal comes.
+    with studies that are new or have changed, once they are the same in two looks, until a signal comes. engine: how
+    several studies are worked on.
     """
     if not source.is_dir():
         raise UsageError(f"no folder {source}. Check the path.")
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
+    feed = feed or Feed(partial(studies, source))
     setup.reconstructor()  # to see that the network can be loaded
-    with _stop_signals(limits.grace) as stop:
-        work = studies(source)
-        if not work and limits.watch is None:
-            raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
-        folder = BatchFolder(output)
+    folder = BatchFolder(output, shard)
+    with supervised(folder.own / "heartbeat", limits.grace) as supervision:
         try:
             folder.open()
-            with alone(output):
-                folder.clear()
-                try:
-                    return _looks(source, work, folder, setup, limits, stop)
-                finally:
-                    folder.clear()
+            with _held(folder, supervision) as held:
+                return _logged(source, held, setup, limits, supervision, engine, feed)
+        except Abandoned:
+            return Exit.DRAINED
         except (DiskFull, UsageError) as error:
-            if isinstance(error, UsageError) and not disk_full(error):
+            again = isinstance(error, Busy) and shard != WHOLE
+            if isinstance(error, UsageError) and not (again or disk_full(error)):
                 raise
             say(f"error: {error}")
-            return Exit.DISK_FULL
+            return Exit.DRAINED if again else Exit.DISK_FULL
 
 
-def _looks(source: Path, work: list[Study], folder: BatchFolder, setup: Setup, limits: Limits, stop: _Stop) -> Exit:
-    """One look at the input, or one after the other."""
-    folder.log("begun", **setup.configuration())
-    heartbeat = _Heartbeat(folder)
-    ended = Exit.ALL_DONE
-    settled: dict[str, _Seen] = {}
-    before: dict[str, _Seen] = {}
-    with Worker(setup, limits.time, lambda: heartbeat.beat() or stop.overdue()) as worker:
+@contextmanager
+def _held(folder: BatchFolder, supervision: Supervision) -> Iterator[BatchFolder]:
+    """Keep the share to this process; a shard waits for as long as a machine that is gone may seem to be at work."""
+    end = time.monotonic() + (0 if folder.shard == WHOLE else LEASE)
+    with ExitStack() as holds:
         while True:
-            now = {study.name: _seen(source, study) for study in work}
-            due = [study for study in work if settled.get(study.name) != now[study.name]]
-            if limits.watch is not None:
-                due = [study for study in due if before.get(study.name) == now[study.name]]
-            if due:
-                folder.name({study.name: study.files for study in due})
-                ended = max(ended, _worked_through(source, due, folder, worker, stop))
-                settled |= {study.name: now[study.name] for study in due}
-                folder.clear()
-                write_summary(folder)
-            before = now
-            if limits.watch is None or not _waited(limits.watch, stop, heartbeat):
+            try:
+                held = holds.enter_context(folder.held())
                 break
-            work = studies(source)
-    if limits.watch is not None:
+            except Busy:
+                if time.monotonic() >= end:
+                    raise
+            supervision.wait(min(1.0, LEASE))
+        yield held
+
+
+def _logged(
+    source: Path,
+    folder: BatchFolder,
+    setup: Setup,
+    limits: Limits,
+    supervision: Supervision,
+    engine: Engine,
+    feed: Feed,
+) -> Exit:
+    folder.log("begun", shard=str(folder.shard), **setup.configuration())
+    try:
+        with engine(setup, folder, limits.time, supervision) as work:
+            ended = _looks(source, folder, limits.watch, supervision, work, feed)
+    except Abandoned:
         ended = Exit.DRAINED
-    write_summary(folder)
+    _summarise(folder, supervision, wait=True)
     folder.log("ended", exit=int(ended))
     return ended
 
 
-def _worked_through(source: Path, work: list[Study], folder: BatchFolder, worker: Worker, stop: _Stop) -> Exit:
+def _looks(
+    source: Path, folder: BatchFolder, watch: float | None, supervision: Supervision, work: Work, feed: Feed
+) -> Exit:
+    """One look at the input, or one after the other until `Abandoned` is raised."""
+    ended = Exit.ALL_DONE
+    settled: dict[str, _Seen] = {}
+    before: dict[str, _Seen] = {}
+    now: dict[str, _Seen] = {}
+
+    def settle(outcome: Outcome) -> None:
+        if feed.told(outcome):
+            settled[outcome.study] = now[outcome.study]
+
+    while True:
+        found = feed.look(supervision.heed)
+        if not found and watch is None:
+            raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
+        now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study)}
+        due = [study for study in found if study.name in now and settled.get(study.name) != now[study.name]]
+        if watch is not None:
+            due = [study for study in due if before.get(study.name) == now[study.name]]
+        if due:
+            folder.name({study.name: study.files for study in due})
+            outcomes = bar(work(source, due), description="studies", unit="study", total=len(due))
+            ended = max(ended, _worked_through(outcomes, folder, supervision, settle))
+        if watch is None:
+            return ended
+        if due or feed.news():
+            _summarise(folder, supervision, wait=True)
+        before = now
+        supervision.wait(watch)
+
+
+def _worked_through(
+    outcomes: Iterable[Outcome], folder: BatchFolder, supervision: Supervision, settle: Callable[[Outcome], None]
+) -> Exit:
     ended = Exit.ALL_DONE
     summarised = time.monotonic()
-    for study in bar(work, description="studies", unit="study"):
-        if stop.asked:
-            return Exit.DRAINED
-        try:
-            outcome = _ended(source, study, folder, worker)
-        except Abandoned:
-            return Exit.DRAINED
-        folder.log("study", study=study.name, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+    for outcome in outcomes:
+        folder.log("study", study=outcome.study, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
+        settle(outcome)
         if outcome.state is not State.DONE:
             ended = Exit.SOME_NOT
-        if time.monotonic() - summarised > SUMMARISED:
-            write_summary(folder)
+        if time.monotonic() - summarised > SUMMARISED * folder.shard.count:
+            _summarise(folder, supervision, wait=False)
             summarised = time.monotonic()
     return ended
 
 
-def _waited(seconds: float, stop: _Stop, heartbeat: _Heartbeat) -> bool:
-    """Whether it is time for another look, and nobody has asked to stop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        heartbeat.beat()
-        time.sleep(min(0.2, seconds))
-        if stop.asked:
-            return False
-    return True
+def _summarise(folder: BatchFolder, supervision: Supervision, *, wait: bool) -> None:
+    """Write the summary of all shards' studies. wait: until no other shard does, so that the last one tells all."""
+    while True:
+        supervision.beat()
+        with suppress(Busy), folder.summarising():
+            write_summary(folder)
+            return
+        if not wait:
+            return
+        time.sleep(0.1)
 
 
-def _seen(source: Path, study: Study) -> _Seen:
+def _seen(source: Path, study: Study, supervision: Supervision) -> _Seen:
     """What a look shows of a study without reading it: size and time of each file."""
     found = []
     for relative in study.files:
+        supervision.heed()
         try:
             about = (source / relative).stat()
             found.append((relative, about.st_size, about.st_ctime_ns))
         except OSError:
             found.append((relative, -1, -1))
     return tuple(found)
-
-
-def _ended(source: Path, study: Study, folder: BatchFolder, worker: Worker) -> Outcome:
-    if study.files[0].endswith("/"):  # a folder that may not be looked into
-        outcome = Outcome(study.name, Reason.NO_PERMISSION)
-        folder.settle(outcome)
-        return outcome
-    return worker.work(source, study)
-
-
-@contextmanager
-def _stop_signals(grace: float) -> Iterator[_Stop]:
-    stop = _Stop(grace)
-    earlier = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

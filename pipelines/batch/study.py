@@ -1,5 +1,6 @@
 """One study: read and checked, reconstructed, written, read back, published."""
 
+import shutil
 import time
 import traceback
 from dataclasses import dataclass, field, replace
@@ -18,14 +19,15 @@ from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import outlier
+from mri_n2n.quality import QUALITY, outlier
 from mri_n2n.reconstruction import Reconstructor
-from mri_n2n.report import QUALITY
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
+from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder, study_key
-from pipelines.batch.outcome import Outcome, Reason, State
+from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import publish, stands
 
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
@@ -39,7 +41,10 @@ class DiskFull(Exception):
 
 @dataclass(frozen=True)
 class Setup:
-    """How all studies are reconstructed. run: the trained network's folder; output: the batch's."""
+    """How all studies are reconstructed.
+
+    run: the trained network's folder; output: the batch's. weights_sha256: the only weights that will do.
+    """
 
     run: Path
     output: Path
@@ -47,6 +52,7 @@ class Setup:
     simulate: bool
     white: float | None
     density: GivenDensity = field(default_factory=GivenDensity)
+    weights_sha256: str | None = None
 
     def configuration(self) -> dict[str, Any]:
         """What decides an output beside its input."""
@@ -68,7 +74,7 @@ class Setup:
         """The network, ready."""
         run = open_run(self.run)
         return Reconstructor(
-            run.network(),
+            run.network(self.weights_sha256),
             run.recipe,
             chosen_device(self.device),
             simulate=self.simulate,
@@ -95,8 +101,8 @@ class Made:
 class StudyWork:
     """Takes one study after the other from a file to its published output."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.folder = BatchFolder(setup.output)
+    def __init__(self, setup: Setup, folder: BatchFolder) -> None:
+        self.folder = folder
         self._configuration = setup.configuration()
         self._reconstructor = setup.reconstructor()
         self._expected = setup.expected()
@@ -125,8 +131,10 @@ class StudyWork:
             return digest
         key = study_key(digest, self._configuration)
         for known in (self.folder.outcome(study.name), self.folder.said(study.name, key)):
-            if known and known.key == key and known.reason not in AGAIN and self._stands(known):
+            if known and known.key == key and known.reason not in AGAIN and stands(self.folder, known):
                 return known
+        if not carefully:  # which is a second try of the same
+            attempts.begin(self.folder.begun, study.name)
         nothing = Outcome(study.name, Reason.INTERNAL, key)
         reconstructor = replace(self._reconstructor, batch_size=1) if carefully else self._reconstructor
         try:
@@ -152,11 +160,12 @@ class StudyWork:
             files={file.relative_to(staged).as_posix(): sha256_of(file) for file in sorted(staged.rglob("*.*"))},
             about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._configuration},
         )
-        self.folder.publish(staged, outcome)
-        return outcome
+        return publish(self.folder, staged, outcome)
 
     def _digest(self, paths: list[Path], study: Study) -> str | Outcome:
         """The hash of the input's bytes, or why there is none."""
+        if study.files[0].endswith("/"):  # a folder that may not be looked into
+            return Outcome(study.name, Reason.NO_PERMISSION)
         try:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
@@ -200,8 +209,9 @@ class StudyWork:
         """Write a study where it is not published yet; None if what is read back is not what was written."""
         volume = _volume(read)
         staged = self.folder.staging / study.name
+        shutil.rmtree(staged, ignore_errors=True)  # of an attempt whose output was not good
         with writing(staged):
-            staged.mkdir(parents=True, exist_ok=True)
+            staged.mkdir()
             write_volume(staged / RECONSTRUCTION, made.array, volume, made.label)
             _draw_thumbnail(staged / THUMBNAIL, made.array, volume.affine)
         again: Any = nibabel.load(staged / RECONSTRUCTION)
@@ -218,16 +228,6 @@ class StudyWork:
         except BadVolume:
             return None
         return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * read.slope) else None
-
-    def _stands(self, known: Outcome) -> bool:
-        """Whether what was published is still there, byte for byte."""
-        if known.state is not State.DONE:
-            return True
-        place = self.folder.published(known.study, known.key)
-        try:
-            return all(sha256_of(place / name) == digest for name, digest in known.files.items())
-        except OSError:
-            return False
 
     def _refused(self, outcome: Outcome, error: BaseException) -> Outcome:
         self.folder.remember("errors", study=outcome.study, reason=outcome.reason, text=_text(error))

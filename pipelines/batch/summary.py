@@ -3,13 +3,16 @@
 import html
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from mri_n2n.durable import write_text
+from pipelines.batch.delivery import Delivery, deliveries
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, State
+from pipelines.batch.shard import Shard
 from pipelines.batch.study import RECONSTRUCTION, THUMBNAIL
 
 ORDER = {State.FAILED: 0, State.QUARANTINED: 1, State.DONE: 2}
+COLUMNS = ("study", "state", "slices", "held-out PSNR", "seconds", "clipped voxels", "sent to")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .4em .8em; vertical-align: top; }
@@ -27,40 +30,69 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def shards(folder: BatchFolder) -> str:
+    """What each shard said last, also of those that have said nothing; empty where there are none."""
+    counts = sorted({shard.count for shard in folder.shards()})
+    if not counts:
+        return ""
+    lines = ["", "| shard | | last heard of (UTC) |", "| --- | --- | --- |"]
+    for shard in (Shard(number, count) for count in counts for number in range(count)):
+        event = BatchFolder(folder.path, shard).last_event()
+        ended = f"ended, exit code {event['exit']}" if event.get("event") == "ended" else "at work, or cut off"
+        when = f"{datetime.fromtimestamp(event['time'], UTC):%Y-%m-%d %H:%M:%S}" if event else ""
+        lines.append(f"| {shard} | {ended if event else 'not begun'} | {when} |")
+    return "\n".join(lines) + "\n"
+
+
 def write_summary(folder: BatchFolder) -> None:
     """Write summary.html: what is wrong first. It names studies as the output does, and nothing else of them."""
     outcomes = sorted(folder.outcomes(), key=lambda outcome: (ORDER[outcome.state], outcome.reason, outcome.study))
     counts = Counter(outcome.state for outcome in outcomes)
     said = ", ".join(f"{counts[state]} {state}" for state in reversed(ORDER) if counts[state]) or "none yet"
-    rows = "\n".join(_row(folder, outcome) for outcome in outcomes)
-    write_text(
-        folder.path / "summary.html",
+    sent: dict[str, list[Delivery]] = {}
+    for record in deliveries(folder):
+        sent.setdefault(record.study, []).append(record)
+    rows = "\n".join(_row(folder, outcome, sent.get(outcome.study, [])) for outcome in outcomes)
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+    names = "shards/*/private/sources.json" if folder.shards() else "private/sources.json"
+    folder.summarise(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
-<p>{said}. Which study is which file: <code>private/sources.json</code>.</p>
+<p>{said}. Which study is which file: <code>{names}</code>.</p>
 <p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
 below the lower 99.5 % prediction limit of the validation's subjects.</p>
-<table><tr><th>study</th><th>state</th><th>slices</th><th>held-out PSNR</th><th>seconds</th><th>clipped voxels</th></tr>
+<table><tr>{head}</tr>
 {rows}
 </table></body></html>
 """,
     )
 
 
-def _row(folder: BatchFolder, outcome: Outcome) -> str:
+def _row(folder: BatchFolder, outcome: Outcome, sent: Sequence[Delivery]) -> str:
     name = html.escape(outcome.study)
     state = f'<span class="{outcome.state}">{outcome.state}</span>'
     if outcome.state is not State.DONE:
-        return f"<tr><td><code>{name}</code></td><td>{state}: {outcome.reason}</td>{'<td></td>' * 4}</tr>"
+        blank = "<td></td>" * 4
+        return f"<tr><td><code>{name}</code></td><td>{state}: {outcome.reason}</td>{blank}{_sent(outcome, sent)}</tr>"
     place = folder.published(outcome.study, outcome.key).relative_to(folder.path).as_posix()
     picture = f'<a href="{place}/{RECONSTRUCTION}"><img src="{place}/{THUMBNAIL}" loading="lazy" alt="slices"></a>'
     seconds = sum(outcome.seconds.values())
     return (
         f"<tr><td><code>{name}</code></td><td>{state}</td><td>{picture}</td><td>{_quality(outcome)}</td>"
-        f"<td>{seconds:.1f}</td><td>{outcome.clipped}</td></tr>"
+        f"<td>{seconds:.1f}</td><td>{outcome.clipped}</td>{_sent(outcome, sent)}</tr>"
     )
+
+
+def _sent(outcome: Outcome, records: Sequence[Delivery]) -> str:
+    """Who has what a study published, and what it published before."""
+    lines = []
+    for record in records:
+        earlier = "" if record.key == outcome.key else ", an earlier edition"
+        style = State.DONE if record.done else State.QUARANTINED
+        lines.append(f'{html.escape(record.peer)}: <span class="{style}">{record.said}</span>{earlier}')
+    return f"<td>{'<br>'.join(lines)}</td>"
 
 
 def _quality(outcome: Outcome) -> str:

@@ -13,19 +13,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.environment import memory_kills
+from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
+from pipelines.batch.publishing import published_since
 from pipelines.batch.study import DiskFull, Setup, StudyWork
+from pipelines.batch.supervision import Abandoned
 
 LOOK = 0.1  # seconds between looks at what else there is to heed
 START = 300.0  # seconds that the network may take to be loaded
 ONCE_MORE = (Reason.OUT_OF_MEMORY, Reason.CRASHED)
 PR_SET_PDEATHSIG = 1
-
-
-class Abandoned(Exception):
-    """A study was left as it was: the batch is to stop."""
 
 
 class Bug(Exception):
@@ -35,8 +35,8 @@ class Bug(Exception):
 class Worker:
     """Has studies worked on. `give_up` is asked all the while whether to abandon the study at hand."""
 
-    def __init__(self, setup: Setup, time_limit: float, give_up: Callable[[], bool]) -> None:
-        self._setup, self._time_limit, self._give_up = setup, time_limit, give_up
+    def __init__(self, setup: Setup, folder: BatchFolder, time_limit: float, give_up: Callable[[], bool]) -> None:
+        self._setup, self._folder, self._time_limit, self._give_up = setup, folder, time_limit, give_up
         self._process: Any = None
         self._connection: Connection | None = None
 
@@ -49,15 +49,22 @@ class Worker:
     def work(self, source: Path, study: Study) -> Outcome:
         """What becomes of a study; one that takes too much memory, or ends the process, is tried again in small pieces.
 
-        Raises `Abandoned`, and `DiskFull`.
+        One that this process, too, did not outlive is not tried for ever. Raises `Abandoned`, and `DiskFull`.
         """
-        outcome = self._attempt(source, study, carefully=False)
-        if outcome.reason in ONCE_MORE:
-            self.end()
-            outcome = self._attempt(source, study, carefully=True)
+        if attempts.given_up(self._folder.begun, study.name):
+            outcome = Outcome(study.name, Reason.CRASHED)
+            self._folder.settle(outcome)
+            return outcome
+        try:
+            outcome = self._tried(source, study, carefully=False)
             if outcome.reason in ONCE_MORE:
                 self.end()
-        return outcome
+                outcome = self._tried(source, study, carefully=True)
+                if outcome.reason in ONCE_MORE:
+                    self.end()
+            return outcome
+        finally:
+            attempts.end(self._folder.begun, study.name)
 
     def end(self) -> None:
         """End the process, at once. What it has published stays, and nothing is half published."""
@@ -68,10 +75,12 @@ class Worker:
             self._connection.close()
         self._process = self._connection = None
 
-    def _attempt(self, source: Path, study: Study, *, carefully: bool) -> Outcome:
-        folder = BatchFolder(self._setup.output)
-        before = folder.editions(study.name)
+    def _tried(self, source: Path, study: Study, *, carefully: bool) -> Outcome:
+        folder = self._folder
+        before, kills = folder.editions(study.name), memory_kills()
         answer = self._answer(self._sent((source, study, carefully)), self._time_limit)
+        if answer is Reason.CRASHED and memory_kills() > kills:  # whose, is not told; the worker offers itself first
+            answer = Reason.OUT_OF_MEMORY
         if isinstance(answer, Outcome):
             return answer
         if isinstance(answer, DiskFull):
@@ -79,14 +88,11 @@ class Worker:
         if isinstance(answer, Bug):
             folder.remember("errors", study=study.name, reason=Reason.INTERNAL, text=str(answer))
         self.end()
-        folder.clear()
-        for edition, outcome in folder.editions(study.name).items():
-            if before.get(edition) != outcome:  # it was published, and had only not said so yet
-                folder.settle(outcome)
-                return outcome
-        if answer is Abandoned:
+        folder.discard()
+        published = published_since(folder, study.name, before)
+        if published is None and answer is Abandoned:
             raise Abandoned
-        outcome = Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)
+        outcome = published or Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)
         folder.settle(outcome)
         return outcome
 
@@ -106,7 +112,9 @@ class Worker:
             return self._connection
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._setup, theirs, os.getpid()), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(self._setup, self._folder, theirs, os.getpid()), daemon=True
+        )
         self._process.start()
         theirs.close()
         answer = self._answer(self._connection, START)
@@ -132,7 +140,7 @@ class Worker:
                 return Reason.TIME_LIMIT
 
 
-def _serve(setup: Setup, connection: Connection, parent: int) -> None:
+def _serve(setup: Setup, folder: BatchFolder, connection: Connection, parent: int) -> None:
     """Work on the studies that come through the connection, until it is closed. Signals are the parent's business."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -142,10 +150,10 @@ def _serve(setup: Setup, connection: Connection, parent: int) -> None:
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if os.getppid() != parent:
         return
-    said = os.open(setup.output / "private" / "worker.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    said = os.open(folder.private_file("worker", "txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):  # what libraries print may hold names
         os.dup2(said, stream)
-    work = StudyWork(setup)
+    work = StudyWork(setup, folder)
     connection.send(None)
     while True:
         try:

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from conftest import SHARED
 from damage import damaged
-from dicom_files import ALONG, SERIES, Edit, aside, at, everywhere, gap, some_series
+from dicom_files import ALONG, SERIES, Edit, aside, at, everywhere, faults, gap, some_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
@@ -123,11 +123,6 @@ def test_what_does_not_fit_is_clipped(tmp_path: Path) -> None:
     array = np.where(source.volume.array > 2000, 1e6, -1e6).astype(np.float32)
     again = read_series(write_series(tmp_path / "out", array, source, LABEL, MADE))
     assert set(np.unique(again.volume.array)) == {0.0, 4095.0}
-
-
-def faults(files: list[Path]) -> list[str]:
-    checked = subprocess.run(["dciodvfy", str(files[0])], capture_output=True, text=True, check=False)
-    return [line for line in (checked.stdout + checked.stderr).splitlines() if line.startswith("Error")]
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="no dciodvfy (Debian: dicom3tools)")

@@ -36,6 +36,20 @@ def test_adjoint(height: int, width: int) -> None:
     torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-3)
 
 
+@given(sizes, sizes, st.integers(-30, 30), st.integers(-30, 30))
+def test_of_complex_images_the_whole_plane(height: int, width: int, down: int, right: int) -> None:
+    """Orthonormal, invertible, and of a real image what its half plane says; translation is a roll."""
+    image = torch.randn(2, height, width, dtype=torch.complex64)
+    kspace, grid = to_kspace(image), (height, width)
+    torch.testing.assert_close(kspace.norm(), image.norm())
+    torch.testing.assert_close(to_image(kspace, grid, real=False), image, rtol=1e-4, atol=1e-5)
+    whole = whole_plane(to_kspace(image.real), width)
+    torch.testing.assert_close(to_kspace(torch.complex(image.real, 0 * image.imag)), whole, rtol=1e-4, atol=1e-4)
+    shift = torch.tensor([[float(down), float(right)]] * 2)
+    moved = to_image(translated(kspace, shift, grid), grid, real=False)
+    torch.testing.assert_close(moved, image.roll((down, right), (1, 2)), rtol=1e-3, atol=1e-4)
+
+
 @given(sizes, sizes)
 def test_the_half_plane_tells_the_whole(height: int, width: int) -> None:
     image = torch.randn(2, height, width)

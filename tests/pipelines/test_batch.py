@@ -8,94 +8,47 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nibabel
 import numpy as np
 import pytest
 import torch
+from batch_runs import (
+    ENVIRONMENT,
+    PATIENT,
+    by_source,
+    command,
+    copied,
+    damaged_scans,
+    left_over,
+    published,
+    settled,
+    setup,
+    start,
+    wait_for,
+)
 from dicom_files import Edit, at, everywhere, gap, some_series
-from raw_files import write_cfl, write_fastmri
+from raw_files import write_cfl
 
 from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
-from mri_n2n.durable import alone
 from mri_n2n.kspace.sampling import exponential_density
-from mri_n2n.recipes import Recipe
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
-from mri_n2n.simulation import simulate_path
-from mri_n2n.slice_training import create_slice_run, train_on_slices
-from mri_n2n.task import Undersampling
 from pipelines.batch.discovery import Study, studies, study_name
 from pipelines.batch.folder import BatchFolder
-from pipelines.batch.outcome import Outcome, Reason, State
+from pipelines.batch.outcome import Reason, State
 from pipelines.batch.run import Exit
-from pipelines.batch.study import RECONSTRUCTION, Setup, StudyWork
+from pipelines.batch.study import RECONSTRUCTION, StudyWork
+from pipelines.batch.supervision import Abandoned, supervised
 from pipelines.batch.worker import Worker
 
 CPU = torch.device("cpu")
-PATIENT = "DOE^JANE"
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-
-
-@pytest.fixture(scope="module")
-def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that was trained for two steps."""
-    from mri_n2n.data.slices import open_prepared
-    from mri_n2n.networks.spec import UNetSpec
-    from mri_n2n.recipes import Optimisation, undersampling_task
-
-    recipe = Recipe(undersampling_task(acceleration=5.0), Optimisation(steps=2, batch_size=2), UNetSpec(width=6))
-    data = open_prepared(prepared)
-    run = create_slice_run(tmp_path_factory.mktemp("model") / "run", recipe, prepared, data, CPU)
-    assert train_on_slices(run, data, CPU, track=False)
-    return run.directory
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four small scans, named after a patient."""
-    folder = tmp_path_factory.mktemp("scans")
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        head = (rng.random((16, 20, 6)) * 200).astype(np.uint8)
-        nibabel.Nifti1Image(head, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(folder / f"{PATIENT}-{number}.nii.gz")
-    out = tmp_path_factory.mktemp("mrd")
-    simulate_path(folder, out, Undersampling(3.0, None), 0)
-    for about in out.glob("*.json"):
-        about.unlink()
-    return out
-
-
-def setup(model: Path, output: Path, *, simulate: bool = False) -> Setup:
-    return Setup(model, output, "cpu", simulate, None)
-
-
-def by_source(output: Path) -> dict[str, Outcome]:
-    """What became of each file, or of each series by its first file."""
-    names = json.loads((output / "private" / "sources.json").read_text())
-    return {names[outcome.study][0]: outcome for outcome in BatchFolder(output).outcomes()}
-
-
-def published(output: Path) -> dict[str, bytes]:
-    """Every published file, but for the times that are told."""
-    return {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for path in sorted((output / "studies").rglob("*"))
-        if path.is_file() and path.name != "status.json"
-    }
-
-
-def left_over(output: Path) -> list[Path]:
-    return [path for path in output.rglob("*") if path.name.startswith(".")]
 
 
 # Discovery
@@ -117,109 +70,50 @@ def test_studies_are_found_in_any_layout(tmp_path: Path) -> None:
     assert len({study.name for study in found}) == len(found)
 
 
+def test_what_is_too_short_to_be_told_beside_dicom_is_a_lost_slice(tmp_path: Path) -> None:
+    series = some_series(tmp_path / "pacs")
+    names = ("pacs/IM900", "pacs/1.2.840.7", "pacs/notes.txt", "pacs/.hidden", "pacs/long", "elsewhere/empty")
+    for name, size in zip(names, (0, 131, 0, 0, 132, 0), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    found = studies(tmp_path)
+    assert [study.files for study in found[:1]] == [tuple(f"pacs/{path.name}" for path in series)]
+    assert sorted(study.files for study in found[1:]) == [("pacs/1.2.840.7",), ("pacs/IM900",)]
+
+
+def test_a_long_search_shows_that_it_lives_and_can_be_stopped(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.txt").touch()
+    some_series(tmp_path / "series")
+    asked = []
+    studies(tmp_path, lambda: asked.append(None))
+    assert len(asked) > 100  # when files are listed, and again when they are looked into
+    with supervised(tmp_path / "heartbeat", 30.0) as supervision:
+        assert len(studies(tmp_path, supervision.heed)) == 1
+        assert (tmp_path / "heartbeat").exists()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Abandoned):
+            studies(tmp_path, supervision.heed)
+
+
+def test_a_signal_while_studies_are_searched_drains(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(source: Path, heed: Callable[[], object]) -> list[Study]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return studies(source, heed)
+
+    monkeypatch.setattr("pipelines.batch.run.studies", signalled)
+    answer = cli("batch", scans, tmp_path / "out", "--model", model, "--device", "cpu")
+    assert answer.code == Exit.DRAINED, answer.err
+    assert settled(tmp_path / "out") == 0
+    assert (tmp_path / "out/heartbeat").exists()
+    events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["begun", "ended"]
+    assert events[-1]["exit"] == Exit.DRAINED
+
+
 # Twenty kinds of damage
-
-
-def _copy(scans: Path, number: int, target: Path) -> Path:
-    shutil.copy(sorted(scans.glob("*.h5"))[number], target)
-    return target
-
-
-def _edited(scans: Path, target: Path, edit: Callable[[h5py.File], None]) -> None:
-    with h5py.File(_copy(scans, 0, target), "r+") as file:
-        edit(file)
-
-
-def _header(old: bytes, new: bytes) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        text = file["dataset/xml"][0]
-        assert old in text
-        file["dataset/xml"][0] = text.replace(old, new, 1)
-
-    return edit
-
-
-def _head(field: str, value: int) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        table = file["dataset/data"][:]
-        table["head"]["idx"][field][-1] = value
-        file["dataset/data"][:] = table
-
-    return edit
-
-
-def _not_finite(file: h5py.File) -> None:
-    table = file["dataset/data"][:]
-    table["data"][0][0] = np.nan
-    file["dataset/data"][:] = table
-
-
-def damaged_scans(scans: Path, ward: Path) -> dict[str, Reason]:
-    """A folder of scans among which few are good, and what should become of each."""
-    ward.mkdir()
-    content = sorted(scans.glob("*.h5"))[0].read_bytes()
-    (ward / "truncated.h5").write_bytes(content[: len(content) // 2])
-    (ward / "empty.h5").write_bytes(b"")
-    (ward / "text.h5").write_text("Dear colleague,")
-    (ward / "zeros.mrd").write_bytes(bytes(5000))
-    _edited(scans, ward / "nan.h5", _not_finite)
-    _edited(scans, ward / "radial.h5", _header(b"cartesian", b"radial"))
-    _edited(scans, ward / "two-d.h5", _header(b"<z>20</z>", b"<z>1</z>"))
-    _edited(scans, ward / "huge.h5", _header(b"<x>6</x>", b"<x>60000</x>"))
-    _edited(scans, ward / "xml.h5", _header(b"<encoding>", b"<encoding><"))
-    _edited(scans, ward / "contrasts.h5", _head("contrast", 1))
-    _edited(scans, ward / "beyond.h5", _head("kspace_encode_step_1", 999))
-    scan = read_scan(_copy(scans, 1, ward / "good.h5"))
-    write_scan(ward / "no-density.h5", replace(scan, decay=None), {})
-    write_scan(ward / "coils.h5", replace(scan, samples=np.repeat(scan.samples, 2, 0)), {})
-    write_scan(ward / "phases.h5", replace(scan, samples=scan.samples * np.complex64(1j)), {})
-    one_slice = read_scan(ward / "good.h5").samples[:, 3]
-    shown = np.fft.fftshift(one_slice, axes=(1, 2)).transpose(2, 1, 0)[:, :, None]
-    for name in ("pair", "lonely", "short"):
-        write_cfl(ward / f"{name}.cfl", shown)
-    (ward / "lonely.hdr").unlink()
-    (ward / "short.cfl").write_bytes((ward / "short.cfl").read_bytes()[:-8])
-    write_fastmri(ward / "fastmri.h5", one_slice[:, None])
-    with h5py.File(ward / "link.h5", "w") as file:
-        file["dataset"] = h5py.ExternalLink("good.h5", "/dataset")
-    (ward / "nowhere.h5").symlink_to("absent.h5")
-    (ward / "round").symlink_to(".")
-    os.mkfifo(ward / "pipe.h5")
-    hostile = os.fsdecode(os.fsencode(ward) + b"/\xff\n'; rm -rf <b>" + PATIENT.encode() + b".h5")
-    shutil.copy(ward / "good.h5", hostile)
-    _edited(scans, ward / "twice.h5", _doubled)
-    return {
-        "truncated.h5": Reason.UNREADABLE,
-        "empty.h5": Reason.UNREADABLE,
-        "text.h5": Reason.UNREADABLE,
-        "zeros.mrd": Reason.UNREADABLE,
-        "nan.h5": Reason.NOT_FINITE,
-        "radial.h5": Reason.UNSUPPORTED,
-        "two-d.h5": Reason.DAMAGED,
-        "huge.h5": Reason.IMPLAUSIBLE,
-        "xml.h5": Reason.UNREADABLE,
-        "contrasts.h5": Reason.UNSUPPORTED,
-        "twice.h5": Reason.DUPLICATE,
-        "beyond.h5": Reason.DAMAGED,
-        "no-density.h5": Reason.RECONSTRUCTED,
-        "coils.h5": Reason.INCOMPATIBLE,
-        "phases.h5": Reason.INCOMPATIBLE,
-        "pair.cfl": Reason.INCOMPATIBLE,  # nobody says what is white
-        "lonely.cfl": Reason.INCOMPLETE,
-        "short.cfl": Reason.DAMAGED,
-        "fastmri.h5": Reason.INCOMPATIBLE,
-        "link.h5": Reason.UNREADABLE,
-        "nowhere.h5": Reason.GONE,
-        "pipe.h5": Reason.UNSUPPORTED,
-        "good.h5": Reason.RECONSTRUCTED,
-        Path(hostile).name: Reason.RECONSTRUCTED,
-    }
-
-
-def _doubled(file: h5py.File) -> None:
-    table = file["dataset/data"][:]
-    table["head"]["idx"][-1] = table["head"]["idx"][0]
-    file["dataset/data"][:] = table
 
 
 def damaged_volumes(ward: Path) -> dict[str, Reason]:
@@ -311,8 +205,9 @@ def test_an_estimated_density_is_said_and_a_given_one_decides(
     ):
         folder = BatchFolder(tmp_path / f"out{number}")
         folder.open()
-        work = StudyWork(replace(setup(model, folder.path), density=given))
-        outcome = work(tmp_path / "ward", Study(study_name("a.h5"), ("a.h5",)))
+        with folder.held() as held:
+            work = StudyWork(replace(setup(model, folder.path), density=given), held)
+            outcome = work(tmp_path / "ward", Study(study_name("a.h5"), ("a.h5",)))
         assert outcome.reason is Reason.RECONSTRUCTED
         assert ["estimated" in note for note in outcome.about["notes"]] == ([] if given.said else [True])
         keys.append(outcome.key)
@@ -325,11 +220,11 @@ def test_an_estimated_density_is_said_and_a_given_one_decides(
     )
     np.testing.assert_allclose(arrays[1], stated, atol=1e-3)
     assert np.abs(arrays[2] - stated).max() > 1e-3
-    command = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
-    answer = cli(*command, "--density", tmp_path / "known.npy")
+    asked = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
+    answer = cli(*asked, "--density", tmp_path / "known.npy")
     assert answer.code == Exit.ALL_DONE, answer.err
     assert [outcome.key for outcome in by_source(tmp_path / "out").values()] == [keys[1]]
-    answer = cli(*command, "--simulate", "--edge-probability", 0.1)
+    answer = cli(*asked, "--simulate", "--edge-probability", 0.1)
     assert answer.code == 2
     assert "for raw k-space" in answer.err
 
@@ -370,18 +265,20 @@ def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> N
     twice = some_series(ward / "twice", everywhere(SeriesInstanceUID="1.2.7"))
     shutil.copy(twice[0], ward / "again")
     (ward / "cut.dcm").write_bytes(good[0].read_bytes()[:200])
+    (ward / "a" / "IM999").touch()
     answer = cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
     assert answer.code == Exit.SOME_NOT, answer.err
     outcomes = by_source(tmp_path / "out")
-    reasons = {name.split("/")[0]: outcome.reason for name, outcome in outcomes.items()}
+    reasons = {name if name.endswith("999") else name.split("/")[0]: o.reason for name, o in outcomes.items()}
     assert reasons == {
         "a": Reason.RECONSTRUCTED,
+        "a/IM999": Reason.UNREADABLE,
         "elsewhere": Reason.RECONSTRUCTED,
         "again": Reason.DUPLICATE,
         "cut.dcm": Reason.UNREADABLE,
         **{uid: reason for uid, (_, reason) in others.items()},
     }
-    outcome = next(outcome for name, outcome in outcomes.items() if name.startswith("a/"))
+    outcome = outcomes[f"a/{good[0].name}"]
     place = BatchFolder(tmp_path / "out").published(outcome.study, outcome.key)
     derived = read_series(list((place / "dicom").iterdir()))
     volume: Any = nibabel.load(place / RECONSTRUCTION)
@@ -422,22 +319,13 @@ def test_all_done_is_zero_and_the_same_as_reconstruct(
 # Plugs
 
 
-def command(source: Path, output: Path, model: Path, *more: object) -> list[str]:
-    arguments = ["batch", source, output, "--model", model, "--device", "cpu", *more]
-    return [sys.executable, "-m", "pipelines", *map(str, arguments)]
-
-
-def start(*arguments: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command(*arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed: int = 0) -> int:
+def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, *options: str) -> int:
     """Kill it at random moments while studies are worked on, then let it end; how often something was half-written."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     half_written = 0
     for _ in range(kills):
         done = settled(output)
-        process = start(ward, output, model)
+        process = start(ward, output, model, *options)
         while process.poll() is None and settled(output) == done:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.5))
@@ -445,35 +333,32 @@ def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, seed
         process.wait()
         time.sleep(0.2)  # for the worker to end, too
         half_written += len(left_over(output)) > 0
-    assert start(ward, output, model).wait(timeout=600) == Exit.SOME_NOT
+    assert start(ward, output, model, *options).wait(timeout=600) == Exit.SOME_NOT
     return half_written
 
 
-def settled(output: Path) -> int:
-    return len(list((output / "status").glob("*.json"))) if (output / "status").exists() else 0
-
-
-def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int = 0) -> None:
+def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int, *options: str) -> None:
     expected = damaged_scans(scans, tmp_path / "ward")
     for number in range(more):
         name = f"more-{number:04d}.h5"
         (tmp_path / "ward" / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
         expected[name] = Reason.RECONSTRUCTED
     assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=600) == Exit.SOME_NOT
-    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills) > 0
+    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills, *options) > 0
     assert {name: outcome.reason for name, outcome in by_source(tmp_path / "cut").items()} == expected
     assert published(tmp_path / "cut") == published(tmp_path / "whole")
     assert left_over(tmp_path / "cut") == []
 
 
 def test_killed_at_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=4, more=60)
+    """Two at a time, and with the outputs of one at a time."""
+    check_killed(scans, model, tmp_path, 4, 60, "--workers", "2")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_thousand_studies_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, kills=50, more=980)
+    check_killed(scans, model, tmp_path, 50, 980)
 
 
 @pytest.mark.parametrize("grace", [30, 0])
@@ -498,7 +383,7 @@ def test_sigterm_drains(scans: Path, model: Path, tmp_path: Path, grace: int) ->
 
 def test_a_study_has_its_time(cli: Callable[..., Any], scans: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "ward").mkdir()
-    _copy(scans, 0, tmp_path / "ward" / "a.h5")
+    copied(scans, 0, tmp_path / "ward" / "a.h5")
     asked = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
     answer = cli(*asked, "--time-limit", "1e-9")
     (outcome,) = BatchFolder(tmp_path / "out").outcomes()
@@ -549,22 +434,20 @@ def test_it_keeps_watch(scans: Path, model: Path, tmp_path: Path) -> None:
     assert {outcome.reason for outcome in by_source(tmp_path / "out").values()} == {Reason.RECONSTRUCTED}
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process.poll() is None
-        time.sleep(0.05)
-    pytest.fail("it did not get there within a minute")
-
-
 # A study's ways to end, without a process
 
 
 @pytest.fixture
-def work(model: Path, tmp_path: Path) -> StudyWork:
-    BatchFolder(tmp_path / "out").open()
-    return StudyWork(setup(model, tmp_path / "out"))
+def held(tmp_path: Path) -> Iterator[BatchFolder]:
+    folder = BatchFolder(tmp_path / "out")
+    folder.open()
+    with folder.held() as held:
+        yield held
+
+
+@pytest.fixture
+def work(model: Path, held: BatchFolder) -> StudyWork:
+    return StudyWork(setup(model, held.path), held)
 
 
 def first_of(scans: Path) -> Study:
@@ -655,7 +538,7 @@ def test_done_means_that_the_bytes_are_there(work: StudyWork, scans: Path) -> No
 
 
 def test_a_process_that_dies_is_tried_once_more(
-    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, scans: Path, held: BatchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
 
@@ -666,23 +549,78 @@ def test_a_process_that_dies_is_tried_once_more(
         def poll(self, _: float) -> bool:
             raise EOFError
 
-    BatchFolder(tmp_path / "out").open()
     monkeypatch.setattr(Worker, "_ready", lambda _: Dead())
-    with Worker(setup(model, tmp_path / "out"), 10.0, lambda: False) as worker:
+    with Worker(setup(model, held.path), held, 10.0, lambda: False) as worker:
         outcome = worker.work(scans, first_of(scans))
     assert outcome.reason is Reason.CRASHED
     assert asked == [False, True]  # carefully, the second time
-    assert BatchFolder(tmp_path / "out").outcome("s") == outcome
+    assert held.outcome("s") == outcome
 
 
-def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans: Path, tmp_path: Path) -> None:
-    BatchFolder(tmp_path / "out").open()
+def test_a_process_that_the_system_ended_for_want_of_memory(
+    model: Path, scans: Path, held: BatchFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's own count tells it from a crash, here as if the worker had been ended twice."""
+
+    class Dead:
+        def send(self, work: object) -> None:
+            kills = int(vmstat.read_text().split()[-1])
+            vmstat.write_text(f"nr_free_pages 7\noom_kill {kills + 1}\n")
+
+        def poll(self, _: float) -> bool:
+            raise EOFError
+
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 7\noom_kill 3\n")
+    monkeypatch.setattr("mri_n2n.environment.VIRTUAL_MEMORY", vmstat)
+    monkeypatch.setattr(Worker, "_ready", lambda _: Dead())
+    with Worker(setup(model, held.path), held, 10.0, lambda: False) as worker:
+        assert worker.work(scans, first_of(scans)).reason is Reason.OUT_OF_MEMORY
+
+
+def test_a_process_that_died_between_two_studies_is_replaced(model: Path, scans: Path, held: BatchFolder) -> None:
     one, two = (Study(name, (path.name,)) for name, path in zip("st", sorted(scans.glob("*.h5")), strict=False))
-    with Worker(setup(model, tmp_path / "out"), 60.0, lambda: False) as worker:
+    with Worker(setup(model, held.path), held, 60.0, lambda: False) as worker:
         assert worker.work(scans, one).reason is Reason.RECONSTRUCTED
         worker._process.kill()
         worker._process.join()
         assert worker.work(scans, two).reason is Reason.RECONSTRUCTED
+
+
+# Weights
+
+
+def test_only_the_weights_that_were_meant_may_run(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(model, tmp_path / "mine")
+    weights = open_run(mine).provenance()["weights_sha256"]
+    batch = ("batch", scans, tmp_path / "out", "--model", mine, "--device", "cpu")
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "0" * 64)
+    refused = cli(*batch)
+    monkeypatch.setenv("MRI_N2N_WEIGHTS_SHA256", "")  # as a compose file says that it is not set
+    (file,) = mine.glob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = cli(*batch)
+    for answer, message in ((refused, "expected 0000"), (damaged, "the weights' SHA-256 differs")):
+        assert answer.code == 2
+        assert message in answer.err
+        assert answer.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    file.write_bytes(whole)
+    assert cli(*batch, "--weights-sha256", weights).code == Exit.ALL_DONE
+
+
+def test_what_reconstructs_is_light() -> None:
+    """Neither what only training needs, nor what takes seconds to import, is waited for (twice: by both processes)."""
+    script = (
+        "import sys, pipelines.batch.run\n"
+        "slow = {'matplotlib', 'mlflow', 'monai', 'pandas', 'pyvips', 'scipy.stats', 'sigpy', 'SimpleITK'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # Mistakes
@@ -696,14 +634,14 @@ def mistakes(scans: Path, model: Path, tmp_path: Path) -> Iterator[list[tuple[tu
     (tmp_path / "file").touch()
     out = tmp_path / "out"
     BatchFolder(out).open()
-    with alone(out):
+    with BatchFolder(out).held():
         yield [
             (("batch", scans, out), "--model"),
             (("batch", scans, out, "--model", model), "another process"),
             (("batch", scans, tmp_path / "mine", "--model", model), "not of an earlier batch"),
             (("batch", scans, tmp_path / "file", "--model", model), "is a file"),
             (("batch", tmp_path / "absent", out, "--model", model), "no folder"),
-            (("batch", tmp_path / "nothing", out, "--model", model), "no studies"),
+            (("batch", tmp_path / "nothing", tmp_path / "new", "--model", model), "no studies"),
             (("batch", scans, scans / "out", "--model", model), "lies in the other"),
             (("batch", scans, out, "--model", tmp_path / "absent"), "no run"),
             (("batch", scans, out, "--model", model, "--time-limit", 0), "--time-limit"),

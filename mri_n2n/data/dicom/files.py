@@ -1,0 +1,86 @@
+"""DICOM files: found among others, opened without inflating or warning of anything, hashed by their contents."""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom import config, uid
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+
+from mri_n2n.errors import UNREADABLE
+
+SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
+FOREIGN = (*UNREADABLE, InvalidDicomError, BytesLengthException)  # what is raised on bytes that are no DICOM
+PREAMBLE = 132  # bytes, the last four of which say that it is DICOM
+_DIRECTORY = "1.2.840.10008.1.3.10"
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what it says of a file may name a person
+config.settings.reading_validation_mode = config.IGNORE  # what others wrote is not ours to mend
+config.settings.writing_validation_mode = config.IGNORE  # nor to refuse: it came with the source
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the library's warnings: they may name a person, and what is wrong is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def find_series(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """The DICOM files among these by their SeriesInstanceUID, which is empty where it cannot be read.
+
+    Directories (DICOMDIR) are left out: they name what lies beside them.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        if is_dicom(path):
+            kind, series = _identity(path)
+            if kind != _DIRECTORY:
+                found.setdefault(series, []).append(path)
+        elif path.name.lower().endswith(SUFFIXES):
+            found.setdefault("", []).append(path)
+    return found
+
+
+@quietly()
+def _identity(path: Path) -> tuple[str, str]:
+    """SOP class and series of a file; empty where it does not say, or cannot be read."""
+    try:
+        head = opened(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPClassUID"])
+        return str(head.get("SOPClassUID") or ""), str(head.get("SeriesInstanceUID") or "")
+    except FOREIGN:
+        return "", ""
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file says that it is DICOM, in its bytes 128 to 131; or may not be read at all."""
+    try:
+        if not path.is_file():  # a pipe would keep us waiting
+            return False
+        with path.open("rb") as file:
+            return file.read(PREAMBLE)[128:] == b"DICM"
+    except PermissionError:
+        return True  # as far as anybody can tell
+    except OSError:
+        return False
+
+
+def files_sha256(files: Iterable[Path]) -> str:
+    """Of the files' contents, whatever their names and order."""
+    each = sorted(hashlib.sha256(path.read_bytes()).digest() for path in files)
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
+def opened(path: Path, **options: Any) -> Dataset:
+    """A file's content; one that would be inflated whole, to whatever size, is refused. Raises what is in `FOREIGN`."""
+    if read_file_meta_info(path).get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+        raise ValueError("deflated")
+    return pydicom.dcmread(path, **options)

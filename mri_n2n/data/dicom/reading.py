@@ -1,0 +1,164 @@
+"""Reading a DICOM MR series as a volume, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
+from mri_n2n.data.volumes import MOST_VOXELS, Volume
+from mri_n2n.errors import BadVolume, Problem, one_line, problem_of
+
+MOST_SLICES = 4096
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless)
+PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
+ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as a volume `[column row slice]`, and the file of each slice. slope: what a stored value counts."""
+
+    volume: Volume
+    files: tuple[Path, ...]
+    slope: float
+
+
+@quietly()
+def read_series(files: Sequence[Path]) -> Series:
+    """Read and check a series: MR, one geometry, no gap, no slice twice, every byte decoded; else `BadVolume`."""
+    if not 0 < len(files) <= MOST_SLICES:
+        raise BadVolume(f"is a series of {len(files)} files, which is not plausible.", Problem.IMPLAUSIBLE)
+    try:
+        return _read_series(files)
+    except FOREIGN as error:
+        message = f"cannot be read as DICOM ({one_line(error)}). It may be truncated."
+        raise BadVolume(message, problem_of(error)) from None
+
+
+def _read_series(files: Sequence[Path]) -> Series:
+    digest = files_sha256(files)
+    slices = []
+    first = opened(files[0])
+    instances = set()
+    for path in files:
+        dataset = opened(path)
+        _check(dataset, first, len(files))
+        instances.add(dataset.SOPInstanceUID)
+        slices.append((_place(dataset), path, dataset, _values(dataset)))
+    if len(instances) < len(files):
+        raise BadVolume("has two slices under one name (SOPInstanceUID).", Problem.DUPLICATE)
+    slices.sort(key=lambda one: one[0])
+    datasets = [dataset for _, _, dataset, _ in slices]
+    array = np.stack([values.T for _, _, _, values in slices], axis=-1)
+    if not np.isfinite(array).all():
+        raise BadVolume("has values that are not finite.", Problem.NOT_FINITE)
+    if array.min() == array.max() or array.max() <= 0:
+        raise BadVolume("has no signal: it is constant, or nowhere positive.", Problem.NO_SIGNAL)
+    slope, intercept = scale(datasets)
+    low, high = stored_limits(first)
+    ends = (low * slope + intercept, high * slope + intercept)
+    volume = Volume(np.ascontiguousarray(array), _affine(datasets), None, ends, digest)
+    return Series(volume, tuple(path for _, path, _, _ in slices), slope)
+
+
+def _check(dataset: Dataset, first: Dataset, count: int) -> None:
+    if not all(dataset.get(name) for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
+        raise BadVolume("does not say what it is. It may be truncated.")
+    if dataset.get("Modality") != "MR" or dataset.get("SOPClassUID") != uid.MRImageStorage:
+        raise BadVolume("is no classic MR series, one slice per file.", Problem.UNSUPPORTED)
+    if dataset.get("SamplesPerPixel", 1) != 1 or dataset.get("PhotometricInterpretation") != "MONOCHROME2":
+        raise BadVolume("is not grey (MONOCHROME2).", Problem.UNSUPPORTED)
+    if int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise BadVolume("has several frames in a file.", Problem.UNSUPPORTED)
+    if dataset.file_meta.get("TransferSyntaxUID") not in READABLE:
+        raise BadVolume("is compressed in a way that is not read.", Problem.UNSUPPORTED)
+    if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) * count > MOST_VOXELS:
+        raise BadVolume("states more voxels than is plausible.", Problem.IMPLAUSIBLE)
+    for name in ALIKE:
+        one, other = dataset.get(name), first.get(name)
+        if name == "ImageOrientationPatient" and one is not None and other is not None:
+            one, other = (np.round([float(value) for value in values], 3).tolist() for values in (one, other))
+        if one != other:
+            raise BadVolume(f"has slices that differ in {name}, expected one geometry.", Problem.UNSUPPORTED)
+    for name in ALIKE_STORED:
+        if dataset.get(name) != first.get(name):
+            raise BadVolume(f"has slices that differ in {name}.", Problem.UNSUPPORTED)
+
+
+def _values(dataset: Dataset) -> NDArray[np.float32]:
+    """`[row column]` with slope and intercept applied."""
+    pixels = dataset.pixel_array
+    if pixels.shape != (dataset.Rows, dataset.Columns) or min(pixels.shape) < 1:
+        raise BadVolume(f"has slices of shape {pixels.shape}.", Problem.DAMAGED)
+    slope, intercept = _own_scale(dataset)
+    return (pixels * slope + intercept).astype(np.float32)
+
+
+def _own_scale(dataset: Dataset) -> tuple[float, float]:
+    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    if not (np.isfinite([slope, intercept]).all() and slope > 0):
+        raise BadVolume(f"has a rescale slope of {slope:g}.", Problem.IMPLAUSIBLE)
+    return slope, intercept
+
+
+def scale(datasets: Sequence[Dataset]) -> tuple[float, float]:
+    """One slope and intercept for all slices, so that brightness does not jump: those that reach furthest."""
+    scales = [_own_scale(dataset) for dataset in datasets]
+    return max(slope for slope, _ in scales), min(intercept for _, intercept in scales)
+
+
+def stored_limits(dataset: Dataset) -> tuple[int, int]:
+    bits = int(dataset.BitsStored)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
+
+
+def _normal(dataset: Dataset) -> NDArray[np.float64]:
+    along = np.array([float(value) for value in dataset.ImageOrientationPatient]).reshape(2, 3)
+    if not np.allclose(along @ along.T, np.eye(2), atol=1e-3):
+        raise BadVolume("has directions that are not at right angles.", Problem.IMPLAUSIBLE)
+    return np.cross(along[0], along[1])
+
+
+def _place(dataset: Dataset) -> float:
+    """Millimetres along the normal of the slices."""
+    if "ImageOrientationPatient" not in dataset or "ImagePositionPatient" not in dataset:
+        raise BadVolume("does not say where its slices lie.", Problem.UNSUPPORTED)
+    place = float(_normal(dataset) @ [float(value) for value in dataset.ImagePositionPatient])
+    if not np.isfinite(place):
+        raise BadVolume("has a slice at no finite place.", Problem.IMPLAUSIBLE)
+    return place
+
+
+def _affine(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
+    """Voxel `[column row slice]` to millimetres (RAS+); raises for gaps, slices at one place, and none in line."""
+    first = datasets[0]
+    positions = np.array([[float(value) for value in dataset.ImagePositionPatient] for dataset in datasets])
+    steps = np.diff(positions, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    if len(datasets) == 1:
+        step = _normal(first) * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
+    else:
+        step = np.median(steps, axis=0)
+        length = float(np.linalg.norm(step))
+        if lengths.min() < 0.01:
+            raise BadVolume("has two slices at one place.", Problem.DUPLICATE)
+        if lengths.max() > 1.5 * length:
+            raise BadVolume("has a gap: a slice is missing.", Problem.INCOMPLETE)
+        if np.abs(steps - step).max() > max(0.02 * length, 0.02):
+            raise BadVolume("has slices that do not lie in line at equal distances.", Problem.UNSUPPORTED)
+        step = (positions[-1] - positions[0]) / (len(datasets) - 1)
+    along = np.array([float(value) for value in first.ImageOrientationPatient]).reshape(2, 3)
+    between_rows, between_columns = (float(value) for value in first.PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = along[0] * between_columns, along[1] * between_rows, step
+    affine[:3, 3] = positions[0]
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 1e-9):
+        raise BadVolume("has a geometry that is not finite, or flat.", Problem.IMPLAUSIBLE)
+    return LPS @ affine
