@@ -68,7 +68,7 @@ KSPACE = ("kspace", "full-kspace")  # kinds of data that are complex
 @prepare.command("kspace")
 def prepare_kspace_command(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Folder of raw k-space (ISMRMRD: .h5, .mrd).")],
+    source: Annotated[Path, typer.Argument(help="Folder of raw k-space (.h5, .mrd, .cfl).")],
     dest: Annotated[Path, typer.Argument(help="Folder for the prepared k-space.")],
     train: Train = 50,
     validation: Validation = 10,
@@ -76,15 +76,18 @@ def prepare_kspace_command(
     slices: Annotated[
         str, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
     ] = "0:2047",
+    edge_probability: ScanEdge = None,
+    density: ScanDensity = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare raw scans, complex values and all: every slice of every coil, undersampled or fully sampled."""
-    from mri_n2n.data.mrd import SUFFIXES
+    from mri_n2n.data.raw import SUFFIXES
+    from mri_n2n.densities import given_density
     from mri_n2n.kspace_preparation import prepare_kspace
 
     request = request_of(context, source, split, slices, train, validation, 8, strict, overwrite, SUFFIXES)
-    report_prepared(prepare_kspace(source, dest, request), dest)
+    report_prepared(prepare_kspace(source, dest, request, given_density(edge_probability, density)), dest)
 
 
 @app.command("train")

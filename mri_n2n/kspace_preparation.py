@@ -10,26 +10,29 @@ from mri_n2n.data import raw
 from mri_n2n.data.manifest import FLOAT_BITS, Kind, Manifest, StoredVolume
 from mri_n2n.data.preparation import PrepareRequest, prepare
 from mri_n2n.data.volumes import named
-from mri_n2n.densities import with_density
+from mri_n2n.densities import GivenDensity, with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.measured_kspace import FULL, UNDERSAMPLED, stored_planes
 from mri_n2n.progress import say
 from mri_n2n.scans import ScannedVolume, complex_volume
 
 
-def prepare_kspace(source: Path, destination: Path, request: PrepareRequest) -> Manifest:
+def prepare_kspace(
+    source: Path, destination: Path, request: PrepareRequest, density: GivenDensity | None = None
+) -> Manifest:
     """Turn the raw scans under `source` into prepared k-space at `destination` (see docs/data.md for what is stored).
 
     Every slice of every coil is stored for itself. The first scan that can be read decides on the size, and on whether
-    the data is fully sampled; scans that differ are skipped.
+    the data is fully sampled; scans that differ are skipped. density: of scans whose files do not state it.
     """
+    density = density or GivenDensity()
     sources = named(source, raw.SUFFIXES)
-    first = _first(list(sources.values()))
+    first = _first(list(sources.values()), density)
     kind, size = _kind(first), first.measurement.grid
 
     def load(name: str) -> tuple[NDArray[np.float32], StoredVolume]:
         path = sources[name]
-        scanned = _read(path)
+        scanned = _read(path, density)
         for note in scanned.notes:
             say(f"{path} {note}")
         if scanned.measurement.grid != size:
@@ -42,7 +45,16 @@ def prepare_kspace(source: Path, destination: Path, request: PrepareRequest) -> 
         return _stored(scanned, chosen, name, path)
 
     request = replace(request, bits=FLOAT_BITS)
-    return prepare(kind, sources, load, destination, request, where=f"under {source}", size=size)
+    return prepare(
+        kind,
+        sources,
+        load,
+        destination,
+        request,
+        where=f"under {source}",
+        size=size,
+        also=density.facts() if density.said else None,
+    )
 
 
 def _stored(scanned: ScannedVolume, chosen: range, name: str, path: Path) -> tuple[NDArray[np.float32], StoredVolume]:
@@ -60,19 +72,19 @@ def _stored(scanned: ScannedVolume, chosen: range, name: str, path: Path) -> tup
     return stored_planes(part).numpy(), StoredVolume(slices, scanned.white, sources=sources, notes=notes)
 
 
-def _first(paths: list[Path]) -> ScannedVolume:
+def _first(paths: list[Path], density: GivenDensity) -> ScannedVolume:
     for path in paths:
         try:
-            return _read(path)
+            return _read(path, density)
         except BadVolume as error:  # reported when its turn comes
             last = error
     raise UsageError(f"none of the scans can be used; the last one: {last}")
 
 
-def _read(path: Path) -> ScannedVolume:
+def _read(path: Path, density: GivenDensity) -> ScannedVolume:
     scan = raw.read_scan(path)
     try:
-        return complex_volume(with_density(scan))
+        return complex_volume(with_density(scan, density))
     except BadVolume as error:
         raise error.of(path) from None
 

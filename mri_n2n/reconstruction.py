@@ -78,7 +78,7 @@ class Reconstructor:
             )
         if self.white is not None and (self.simulate or not self.white > 0):
             raise UsageError("--white must be a positive intensity, and goes without --simulate.")
-        if self.density.said and (self.simulate or not self.undersampled):
+        if self.density.said and (self.simulate or not (self.undersampled or self.complex)):
             raise UsageError("--edge-probability and --density are for raw k-space. Leave them out.")
         if self.simulate and not self.undersampled:
             raise UsageError(

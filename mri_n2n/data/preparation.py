@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +45,17 @@ def prepare(
     where: str,
     partners: Iterable[Path] = (),
     size: tuple[int, int] | None = None,
+    also: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Load each of `sources` (name to file) in turn and store its slices at `destination`.
 
     A bad volume is reported and skipped, or raised if strict; the next subject takes its place. `partners` are further
     files that the result depends on. `where` names the sources in errors. size: of a slice, where the files are no
-    volumes whose headers would say it.
+    volumes whose headers would say it. also: what else decides the result.
     """
     split = request.split
     split.check_enough(len({subject_of(name) for name in sources}), where)
-    plan = _plan_hash(kind, request, [*sources.values(), *partners])
+    plan = _plan_hash(kind, request, [*sources.values(), *partners], also)
     manifest = Manifest(kind, plan, request.bits, size or common_size(list(sources.values())))
     writer = SliceWriter(destination, manifest, overwrite=request.overwrite)
     if writer.complete:
@@ -83,8 +85,8 @@ def prepare(
     return writer.finish(overwrite=request.overwrite)
 
 
-def _plan_hash(kind: Kind, request: PrepareRequest, files: Iterable[Path]) -> str:
+def _plan_hash(kind: Kind, request: PrepareRequest, files: Iterable[Path], also: Mapping[str, Any] | None) -> str:
     """Identify a request: its options, and name, size and time of change of its sources."""
     options = asdict(replace(request, strict=False, overwrite=False))
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps([kind, options, stats]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([kind, options, stats, *([dict(also)] if also else [])]).encode()).hexdigest()

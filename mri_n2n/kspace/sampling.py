@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
@@ -103,10 +103,14 @@ def shared_by_lines(
 ) -> Float[Tensor, "b h w"]:
     """The numbers, made the same along every line of k-space for scans that acquired whole lines.
 
-    These are told by a density and a mask that are both constant along one axis, the readout.
+    These are told by a mask that is one of rows and of columns (a part of every line may be missing) and a density that
+    is constant along the lines. Where it is constant everywhere, lines are columns if all rows were acquired.
     """
-    for axis in (1, 2):
-        lines = _constant(density, axis) & _constant(mask, axis)
+    rows, columns = mask.any(dim=2), mask.any(dim=1)
+    of_lines = _everywhere(mask == rows[:, :, None] & columns[:, None, :])
+    along_rows, along_columns = (_everywhere(density == density.narrow(axis, 0, 1)) for axis in (2, 1))
+    upright = along_columns & (~along_rows | (rows.all(dim=1) & ~columns.all(dim=1)))
+    for axis, lines in ((1, of_lines & upright), (2, of_lines & along_rows & ~upright)):
         uniform = torch.where(lines[:, None, None], uniform.narrow(axis, 0, 1), uniform)
     return uniform
 
@@ -132,6 +136,6 @@ def _first_of_pair(height: int, device: torch.device) -> Int[Tensor, " h"]:
     return torch.minimum(rows, -rows % height).to(device)
 
 
-def _constant(values: Shaped[Tensor, "b h w"], axis: int) -> Bool[Tensor, " b"]:
-    constant: Tensor = (values == values.narrow(axis, 0, 1)).all(dim=2).all(dim=1)
-    return constant
+def _everywhere(found: Bool[Tensor, "b h w"]) -> Bool[Tensor, " b"]:
+    whole: Tensor = found.all(dim=2).all(dim=1)
+    return whole

@@ -135,10 +135,10 @@ def test_masks_of_complex_images_have_no_symmetry() -> None:
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_lines_are_split_whole_and_independently(axis: int) -> None:
-    """A scan of phase-encode lines with a fully sampled centre: what goes to either part is a line, by p' and p'²."""
-    count, grid = 40_000, (6, 5)
-    lines = torch.linspace(1, 0.2, grid[2 - axis])
+@pytest.mark.parametrize("lines", [torch.linspace(1, 0.2, 6), torch.full((24,), 0.5)])
+def test_lines_are_split_whole_and_independently(axis: int, lines: torch.Tensor) -> None:
+    """Phase-encode lines, denser in the middle or alike: each goes to either part by p', to both by p'²."""
+    count, grid = 40_000, (5, len(lines)) if axis == 1 else (len(lines), 5)
     density = (lines[None, :] if axis == 1 else lines[:, None]).expand(grid)
     uniform = torch.rand((count, *grid), generator=torch.Generator().manual_seed(2)).narrow(axis, 0, 1)
     mask = (uniform < density.narrow(axis - 1, 0, 1)).expand(count, *grid)
@@ -157,6 +157,17 @@ def test_lines_are_split_whole_and_independently(axis: int) -> None:
     cross = (one - each).T @ (two - each) / count
     expected_spread = ((each * (1 - each))[:, None] * (each * (1 - each))[None, :] / count).sqrt()
     assert (cross.abs() <= SIX_SIGMA * expected_spread + 1e-6).all()
+
+
+def test_a_part_of_every_line_may_be_missing() -> None:
+    """Asymmetric echoes: the columns at one end are never acquired, and lines are still split whole."""
+    density = torch.linspace(1, 0.5, 8)[:, None].expand(8, 6)
+    mask = torch.zeros(50, 8, 6, dtype=torch.bool)
+    mask[:, :, :4] = torch.rand(50, 8, 1, generator=torch.Generator().manual_seed(1)) < density[:, :1]
+    whole = acquire(torch.ones(50, 8, 6, dtype=torch.complex64), mask, density, real=False)
+    for part in split(whole, torch.rand(50, 8, 6)):
+        assert torch.equal(part.mask[:, :, :4], part.mask[:, :, :1].expand(50, 8, 4))
+        assert 0 < part.mask.sum() < mask.sum()
 
 
 def test_frequencies_that_are_never_acquired_stay_empty() -> None:
