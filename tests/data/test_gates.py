@@ -16,6 +16,7 @@ import pytest
 from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from monai.data import NibabelReader  # noqa: F401 (else the first file would be charged for it)
 from raw_files import some_slices, write_cfl, write_fastmri, write_flat_mrd
 
 from mri_n2n.data import raw
@@ -23,7 +24,7 @@ from mri_n2n.data.volumes import read_volume
 from mri_n2n.errors import BadVolume, Problem
 
 bounded = settings(
-    max_examples=120, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=120, deadline=20000, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 MUCH = 64 << 20  # bytes, for files of a few kilobytes
 
