@@ -231,7 +231,7 @@ def evaluate_command(
 
 @app.command("simulate")
 def simulate_command(
-    volumes: Annotated[Path, typer.Argument(help="A fully sampled volume, or a folder of them.")],
+    volumes: Annotated[Path, typer.Argument(help="A fully sampled volume, or a folder of them, DICOM MR series too.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the files of raw k-space.")],
     acceleration: Annotated[
         float | None, typer.Option(help="Keep exactly the share 1/ACCELERATION of k-space, in expectation.")
@@ -269,7 +269,7 @@ def simulate_command(
 @app.command("reconstruct")
 def reconstruct_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
-    input: Annotated[Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), a volume, or a folder of them.")],
+    input: Annotated[Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), an image, or a folder; DICOM, too.")],
     output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")

@@ -1,7 +1,7 @@
 """Scoring reconstructions on held-out subjects: per slice, per subject and overall, with intervals."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,12 +22,12 @@ from mri_n2n.data.slices import PreparedData
 from mri_n2n.durable import write_csv, write_json
 from mri_n2n.environment import slices_at_once
 from mri_n2n.errors import UsageError
-from mri_n2n.kspace.acquisition import zero_filled
+from mri_n2n.kspace.acquisition import Measurement, zero_filled
 from mri_n2n.kspace.channels import as_channels, from_channels, magnitude
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import nmse, psnr, ssim
 from mri_n2n.progress import bar
-from mri_n2n.quality import SLICES, decibels, held_out_error, held_out_errors
+from mri_n2n.quality import SLICES, Quality, held_out_error, quality_of
 from mri_n2n.recipes import Recipe
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
@@ -171,31 +171,26 @@ def evaluate(
         return list(chain.from_iterable(world.mapped(score, batches)))
 
 
-@torch.inference_mode()
-def held_out_by_subject(
+def quality_by_subject(
     data: PreparedData, recipe: Recipe[Any], network: nn.Module, device: torch.device
-) -> dict[str, float]:
-    """The PSNR in dB that `held_out_errors` estimates for each validation subject; none for real pairs."""
+) -> dict[str, Quality]:
+    """The `Quality` of each validation subject, without a look at the references; none for real pairs."""
     corruption = recipe.task.corruption
-    found: dict[str, float] = {}
     if not isinstance(corruption, Undersampling | MeasuredKspace):
-        return found
+        return {}
     size = slices_at_once(device)
-    for volume in data.manifest.split("validation"):
+
+    def parts(volume: StoredVolume) -> Iterator[tuple[Measurement, list[str]]]:
         distinct = list(dict.fromkeys(volume.slices))
         chosen = {distinct[place] for place in evenly_spread(len(distinct), SLICES)}
         positions = [position for position, place in enumerate(volume.slices) if place in chosen]  # every coil of it
-        errors = []
         for start in range(0, len(positions), size):
             some = positions[start : start + size]
             images, generators = _drawn_from(data, [(volume, position) for position in some], device)
-            measurement = corruption.measured(images, generators)
-            identities = [volume.identity(position) for position in some]
-            errors.append(held_out_errors(network, recipe.task.predict, measurement, identities))
-        value = decibels(float(torch.cat(errors).mean()))
-        if value is not None:
-            found[volume.subject] = value
-    return found
+            yield corruption.measured(images, generators), [volume.identity(position) for position in some]
+
+    volumes = data.manifest.split("validation")
+    return {volume.subject: quality_of(network, recipe.task.predict, parts(volume)) for volume in volumes}
 
 
 def validation_places(data: PreparedData, at_most: int | None = None) -> list[tuple[StoredVolume, int]]:

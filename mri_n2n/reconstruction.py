@@ -1,7 +1,7 @@
 """Whole volumes and scans through a trained network, slice by slice, into volumes with the geometry they came with."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,20 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mri_n2n.data import raw, volumes
+from mri_n2n.data import dicom, raw, series, volumes
 from mri_n2n.data.selection import evenly_spread
-from mri_n2n.data.volumes import Volume, find_volumes, read_volume, suffix, write_volume
+from mri_n2n.data.series import SeriesFiles, files_and_series
+from mri_n2n.data.volumes import Volume, read_volume, suffix, write_volume
 from mri_n2n.densities import GivenDensity, with_density
 from mri_n2n.environment import slices_at_once, volumes_overlapped
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.file_by_file import Made, planned, work_through
+from mri_n2n.file_by_file import Job, Made, planned, work_through
 from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint
 from mri_n2n.kspace.channels import from_channels
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import psnr
 from mri_n2n.progress import say
-from mri_n2n.quality import SLICES, decibels, held_out_errors
+from mri_n2n.quality import SLICES, Quality, quality_of
 from mri_n2n.recipes import Recipe
 from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
@@ -124,6 +125,15 @@ class Reconstructor:
             raise error.of(path) from None
         return volume
 
+    def read_series(self, files: tuple[Path, ...]) -> Volume:
+        """Read the files of a DICOM series, and check that it can be reconstructed; raises `BadVolume`."""
+        volume = series.read_series(files)
+        try:
+            self.check(volume)
+        except BadVolume as error:
+            raise error.of(series.folder_of(files)) from None
+        return volume
+
     def check(self, volume: Volume) -> None:
         """Raise `BadVolume` (without a path) if slices of this size cannot be undersampled as asked."""
         corruption = self.recipe.task.corruption
@@ -165,31 +175,31 @@ class Reconstructor:
         quality = float(torch.cat(qualities).mean()) if qualities else math.nan
         return output, quality if math.isfinite(quality) else None
 
-    @torch.inference_mode()
-    def held_out_psnr(self, source: Volume | ScannedVolume) -> float | None:
-        """The PSNR in dB, estimated without a reference, that about half the samples would give; None for plain images.
+    def quality(self, source: Volume | ScannedVolume) -> Quality | None:
+        """What can be said without a reference of a reconstruction from about half the samples; None for plain images.
 
-        See `held_out_errors`. Of some slices, evenly spread.
+        Of some slices, evenly spread.
         """
         corruption = self.recipe.task.corruption
+        if not (isinstance(source, ScannedVolume) or (self.simulate and isinstance(corruption, Undersampling))):
+            return None
         network = self.network.to(self.device).eval()
+        return quality_of(network, self.recipe.task.predict, self._measured(source))
+
+    def _measured(self, source: Volume | ScannedVolume) -> Iterator[tuple[Measurement, list[str]]]:
+        """The measurements of some slices, a few at a time, and their identities."""
+        corruption = self.recipe.task.corruption
         volume = source.volume if isinstance(source, ScannedVolume) else source
         places = evenly_spread(volume.array.shape[2], SLICES)
         at_once = self._at_once(source)
-        errors = []
         for start in range(0, len(places), at_once):
             chosen = places[start : start + at_once]
             identities = [f"{volume.sha256}/{place}" for place in chosen]
             if isinstance(source, ScannedVolume):
-                measurement = self._scaled(source, chosen)
-                identities = [name for name in identities for _ in range(source.coils)]
-            elif self.simulate and isinstance(corruption, Undersampling):
+                yield self._scaled(source, chosen), [name for name in identities for _ in range(source.coils)]
+            elif isinstance(corruption, Undersampling):
                 images, _, _ = self._seen(source, chosen)
-                measurement = corruption.measure_each(images, [evaluation_generator(name) for name in identities])
-            else:
-                return None
-            errors.append(held_out_errors(network, self.recipe.task.predict, measurement, identities))
-        return decibels(float(torch.cat(errors).mean()))
+                yield corruption.measure_each(images, [evaluation_generator(name) for name in identities]), identities
 
     def _at_once(self, source: Volume | ScannedVolume) -> int:
         coils = source.coils if isinstance(source, ScannedVolume) else 1
@@ -242,19 +252,27 @@ def reconstruct_path(
 ) -> list[Reconstructed]:
     """File to file, or every volume or scan of a folder to the same place in another folder.
 
+    Images may be DICOM series, too: a folder with one series and nothing else may go to a file.
     On a CPU one volume is in memory at a time; beside a GPU the next ones are read and the last ones written meanwhile.
     Beside each output lies a .json that says what made it. A bad volume in a folder is reported and the others are
     still done; then the whole is a `UsageError`.
     """
-    files = _files(reconstructor, source)
-    jobs = planned(source, output, files, _as_volume)
+    found = series.find_series(source, KNOWN) if reconstructor.takes_images else {}
+    files = _files(reconstructor, source, found)
+    if found:
+        say("DICOM series become NIfTI here; `mri-n2n batch` makes DICOM series of them.")
+    if len(found) == len(files) == 1 and suffix(output):
+        jobs = [Job(files[0], output)]
+    else:
+        names = {first.relative_to(source): name for first, name in series.series_names(source, found).items()}
+        jobs = planned(source, output, files, lambda path: _as_volume(path, names))
     if not source.is_dir() and not suffix(jobs[0].target):
         raise UsageError(f"{output} should end in .nii, .nii.gz or .mgz for one volume, or be an existing folder.")
     identity = {"simulate": reconstructor.simulate, "white": reconstructor.white}
     identity |= reconstructor.density.facts() | provenance
 
     def read(path: Path) -> Volume | ScannedVolume:
-        content = reconstructor.read(path)
+        content = reconstructor.read_series(found[path]) if path in found else reconstructor.read(path)
         for note in content.notes if isinstance(content, ScannedVolume) else ():
             say(f"{path} {note}")
         return content
@@ -274,16 +292,16 @@ def reconstruct_path(
         overwrite=overwrite,
         ahead=volumes_overlapped(reconstructor.device),
         doing="reconstructing",
-        digest=raw.content_sha256,
+        digest=lambda path: dicom.files_sha256(found[path]) if path in found else raw.content_sha256(path),
     )
     return [Reconstructed(job.source, job.target, about["psnr"]) for job, about in done]
 
 
-def _files(reconstructor: Reconstructor, source: Path) -> list[Path]:
+def _files(reconstructor: Reconstructor, source: Path, found: SeriesFiles) -> list[Path]:
     if not source.exists():
         raise UsageError(f"no file {source}. Check the path.")
-    files = find_volumes(source, KNOWN) if source.is_dir() else [source]
-    usable = [path for path in files if suffix(path, reconstructor.suffixes)]
+    files = files_and_series(source, KNOWN, found) if source.is_dir() else [source]
+    usable = [path for path in files if path in found or suffix(path, reconstructor.suffixes)]
     if not usable:
         raise UsageError(_advice(reconstructor, files))
     return usable
@@ -291,6 +309,8 @@ def _files(reconstructor: Reconstructor, source: Path) -> list[Path]:
 
 def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
     """What to do about files of which none can be reconstructed as asked."""
+    if not suffix(files[0], KNOWN) and dicom.is_dicom(files[0]):
+        return f"{files[0]} is one file of a DICOM series. Name its folder."
     if not suffix(files[0], KNOWN):
         return f"{files[0]} ends in none of {', '.join(KNOWN)}. Convert it first."
     if reconstructor.complex:
@@ -305,5 +325,7 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
     return f"{files[0]} is raw k-space, and this run was trained on pairs of images. Choose another run."
 
 
-def _as_volume(path: Path) -> Path:
+def _as_volume(path: Path, names: Mapping[Path, Path]) -> Path:
+    if path in names:
+        return names[path].with_name(names[path].name + ".nii.gz")
     return path.with_name(path.name.removesuffix(path.suffix) + ".nii.gz") if suffix(path, raw.SUFFIXES) else path

@@ -1,6 +1,7 @@
 """The report of a run: scores, tables and pictures in a folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from mri_n2n.evaluation import (
     evaluable,
     evaluate,
     has_reference,
-    held_out_by_subject,
     label_for,
     methods_for,
     pair_at,
+    quality_by_subject,
     validation_places,
     write_scores,
 )
@@ -52,8 +53,9 @@ def report_scores(
         **run.provenance(),
     }
     write_scores(folder, scores, about)
-    held_out = held_out_by_subject(data, run.recipe, network, device)
-    write_json(folder / QUALITY, {"weights_sha256": about["weights_sha256"], "held_out_psnr": held_out})
+    subjects = quality_by_subject(data, run.recipe, network, device)
+    known = {subject: asdict(quality) for subject, quality in subjects.items()}
+    write_json(folder / QUALITY, {"weights_sha256": about["weights_sha256"], "subjects": known})
     draw_scores(folder / "scores.png", scores, label)
     draw_slices(folder / "examples.png", data, run.recipe, methods, device)
     return scores

@@ -1,11 +1,14 @@
 """Files of raw k-space made of fully sampled volumes, for trying out what is meant for scanners."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from mri_n2n.data import mrd
+from mri_n2n.data import dicom, mrd
 from mri_n2n.data.mrd_header import SIMULATED
 from mri_n2n.data.scan import Scan
-from mri_n2n.data.volumes import find_volumes, read_volume, stem
+from mri_n2n.data.series import files_and_series, find_series, read_series, series_names
+from mri_n2n.data.volumes import SUFFIXES, read_volume, stem
+from mri_n2n.durable import sha256_of
 from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.file_by_file import Job, Made, planned, work_through
 from mri_n2n.scans import simulated_scan
@@ -26,6 +29,8 @@ def simulate_path(
 ) -> list[Job]:
     """An ISMRMRD file in `folder` for a volume, or for every one of a folder; those that are there already are left.
 
+    Volumes are files and DICOM series.
+
     One mask per volume, drawn from the seed and the file's bytes, and so the same on every machine and in any order.
     With `coils` the image is complex: see `simulated_scan`.
     """
@@ -34,13 +39,16 @@ def simulate_path(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, expected a folder for the scans.")
     streams = RandomStreams(seed)
+    series = find_series(source, SUFFIXES)
     if source.is_dir():
-        jobs = planned(source, folder, find_volumes(source), _as_scan)
+        names = {first.relative_to(source): name for first, name in series_names(source, series).items()}
+        files = files_and_series(source, SUFFIXES, series)
+        jobs = planned(source, folder, files, lambda path: _as_scan(path, names))
     else:
-        jobs = [Job(source, folder / _as_scan(source).name)]
+        jobs = [Job(source, folder / _as_scan(source, {}).name)]
 
     def read(path: Path) -> Scan:
-        volume = read_volume(path)
+        volume = read_series(series[path]) if path in series else read_volume(path)
         height, width, _ = volume.array.shape
         generator = streams.at(f"simulated scan/{volume.sha256}", 0)
         try:
@@ -61,9 +69,14 @@ def simulate_path(
         "seed": seed,
         "coils": coils,
     }
-    done = work_through(jobs, read, work, identity, overwrite=overwrite, doing="simulating")
+
+    def digest(path: Path) -> str:
+        return dicom.files_sha256(series[path]) if path in series else sha256_of(path)
+
+    done = work_through(jobs, read, work, identity, overwrite=overwrite, doing="simulating", digest=digest)
     return [job for job, _ in done]
 
 
-def _as_scan(path: Path) -> Path:
-    return path.with_name(stem(path) + ".h5")
+def _as_scan(path: Path, names: Mapping[Path, Path]) -> Path:
+    name = names.get(path) or path.with_name(stem(path))
+    return name.with_name(name.name + ".h5")

@@ -231,7 +231,7 @@ def test_batches_do_not_matter_and_coils_are_told_of(scans: Path, capfd: pytest.
         reconstructor = Reconstructor(network, recipe, CPU, batch_size=size)
         scanned = reconstructor.read(path)
         outputs.append(reconstructor(scanned)[0])
-        qualities.append(reconstructor.held_out_psnr(scanned))
+        qualities.append(reconstructor.quality(scanned).held_out_psnr)
     np.testing.assert_allclose(*outputs, atol=0.05)
     assert qualities[0] == pytest.approx(qualities[1], abs=0.01)
     assert 0 < qualities[0] < 60
@@ -269,7 +269,7 @@ def test_on_the_command_line(cli: Callable[..., Answer], volumes: Path, tmp_path
     assert summary["label"].startswith("SIMULATED k-space; no reference")
     assert set(summary["methods"]) == {ZERO_FILLED, CONSISTENT}
     assert set(summary["methods"][CONSISTENT]) == {"psnr"}
-    known = json.loads(Path("runs/c/evaluation/quality.json").read_text())["held_out_psnr"]
+    known = json.loads(Path("runs/c/evaluation/quality.json").read_text())["subjects"]
     assert set(known) == {"validation-001", "validation-002"}
     for picture in ("runs/c/evaluation/scores.png", "runs/c/evaluation/examples.png"):
         assert Path(picture).stat().st_size > 1000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mri_n2n.data.volumes import read_volume
 from mri_n2n.kspace.acquisition import Measurement, acquire, split
-from mri_n2n.kspace.channels import from_channels
+from mri_n2n.kspace.channels import as_channels, from_channels
 from mri_n2n.kspace.fourier import to_kspace
 from mri_n2n.kspace.sampling import (
     decay_for_acceleration,
@@ -20,7 +20,7 @@ from mri_n2n.kspace.sampling import (
     pair_uniform,
     uniform_numbers,
 )
-from mri_n2n.quality import decibels, held_out_errors, held_out_split, outlier
+from mri_n2n.quality import decibels, held_out_errors, held_out_split, outlier, quality_of
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.scans import scanned_volume, simulated_scan
@@ -100,6 +100,18 @@ def test_nothing_held_out_says_nothing() -> None:
     assert decibels(0.001) == pytest.approx(30)
 
 
+@pytest.mark.parametrize("real", [True, False])
+def test_the_residual_is_what_an_image_has_not_of_the_samples(real: bool) -> None:
+    """Nothing of the true image, all of none, half of its half, DC aside; and rounding where samples are put back."""
+    images = some_images(3, (9, 8), real)
+    whole = measured(images, 2.0)
+    for share in (0.0, 0.5, 1.0):
+        dimmed = as_channels(images * share)
+        found = quality_of(Grey(), lambda *_, image=dimmed: image, [(whole, ["a", "b", "c"])])
+        assert found.consistency_residual == pytest.approx(1 - share, abs=1e-5)
+    assert quality_of(Grey(), data_consistent, [(whole, ["a", "b", "c"])]).consistency_residual < 1e-5
+
+
 def test_outliers_are_rare_among_their_like() -> None:
     """Of 20,000 draws with nine known ones each, one in 200 is called an outlier (within six standard errors)."""
     rng = np.random.default_rng(0)
@@ -115,14 +127,16 @@ def test_a_volume_and_its_scan_are_judged(tiny_recipe: Recipe, heads: Path) -> N
     network = tiny_recipe.network.build()
     volume = read_volume(sorted(heads.iterdir())[0])
     simulating = Reconstructor(network, tiny_recipe, CPU, simulate=True)
-    value = simulating.held_out_psnr(volume)
-    assert value is not None
-    assert value == simulating.held_out_psnr(volume)
+    quality = simulating.quality(volume)
+    assert quality is not None
+    assert quality == simulating.quality(volume)
     scan = simulated_scan(volume, decay_for_acceleration((48, 48), 5.0), torch.Generator().manual_seed(0))
     from dataclasses import replace
 
     scanned = replace(scanned_volume(scan), white=255.0)
-    other = Reconstructor(network, tiny_recipe, CPU).held_out_psnr(scanned)
-    assert other == pytest.approx(value, abs=3)  # other masks, and the same mask for every slice
+    other = Reconstructor(network, tiny_recipe, CPU).quality(scanned)
+    assert other is not None
+    assert other.held_out_psnr == pytest.approx(quality.held_out_psnr, abs=3)  # the same mask for every slice
+    assert other.consistency_residual < 1e-5
     pairs = Reconstructor(network, Recipe(pairs_task(), Optimisation(steps=1)), CPU)
-    assert pairs.held_out_psnr(volume) is None
+    assert pairs.quality(volume) is None

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raw_files import write_flat_mrd
 
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.data.scan import Scan
@@ -69,6 +70,19 @@ def test_oversampling_is_cut_off() -> None:
     scanned = scanned_volume(scan)
     images = replace(scanned, white=1.0).intensities(zero_filled(scanned.measurement) - 0.5)
     np.testing.assert_allclose(np.moveaxis(images.numpy(), 0, -1), volume.array[3:9, 2:9, 2:7], atol=0.01)
+
+
+def test_a_stack_of_slices_is_reconstructed(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """A 2-D scan of a real image, of which every line was acquired: the image comes back, slice by slice."""
+    array = np.random.default_rng(0).random((12, 10, 3), dtype=np.float32)
+    kspace = np.fft.fft2(np.fft.ifftshift(array, axes=(0, 1)), axes=(0, 1), norm="ortho")
+    write_flat_mrd(tmp_path / "a.h5", np.moveaxis(kspace, 2, 0)[None].astype(np.complex64), readout=6)
+    recipe = replace(tiny_recipe, task=undersampling_task(acceleration=1.0))
+    reconstructor = Reconstructor(recipe.network.build(), recipe, CPU, white=1.0)
+    reconstruct_path(reconstructor, tmp_path / "a.h5", tmp_path / "a.nii", {})
+    written: Any = nibabel.load(tmp_path / "a.nii")
+    np.testing.assert_allclose(written.get_fdata(), array[:, 2:8], atol=1e-4)
+    np.testing.assert_allclose(written.affine, read_scan(tmp_path / "a.h5").affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("coils", [1, 3])

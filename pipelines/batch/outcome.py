@@ -54,7 +54,7 @@ class Outcome:
 
     study: its name here, made of its place by a hash. key: of the input's bytes, the weights, the configuration and the
     version; empty where the input could not be read. seconds: by part. clipped: voxels beyond what the input's data
-    type can hold. quality: held_out_psnr in dB, and whether that is an outlier. files: SHA-256 by name. about: what
+    type can hold. quality: the figures of `Quality`, and whether it is an outlier. files: SHA-256 by name. about: what
     made the output.
     """
 

@@ -3,7 +3,7 @@
 import shutil
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import QUALITY, outlier
+from mri_n2n.quality import QUALITY, Quality, outlier
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
@@ -31,6 +31,7 @@ from pipelines.batch.publishing import publish, stands
 
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
+CONSISTENT = 1e-3  # of the acquired samples' root mean square: far more than rounding, and far less than a picture
 AGAIN = frozenset({Reason.NO_PERMISSION, Reason.GONE, Reason.CHANGED, Reason.TIME_LIMIT, Reason.OUT_OF_MEMORY})
 AGAIN |= {Reason.CRASHED, Reason.INTERNAL, Reason.IO}  # the same bytes may end otherwise another time
 
@@ -65,7 +66,8 @@ class Setup:
         if not path.exists():
             return []
         known = read_json(path, "quality")
-        return list(known["held_out_psnr"].values()) if known["weights_sha256"] == self._weights() else []
+        subjects = known.get("subjects", {}) if known["weights_sha256"] == self._weights() else {}
+        return [psnr for figures in subjects.values() if (psnr := Quality(**figures).held_out_psnr) is not None]
 
     def _weights(self) -> str:
         return str(open_run(self.run).provenance()["weights_sha256"])
@@ -183,15 +185,24 @@ class StudyWork:
         seen = read.volume if isinstance(read, Series) else read
         array, _ = reconstructor(seen)
         reconstructed = time.monotonic()
-        held_out = reconstructor.held_out_psnr(seen)
+        quality = reconstructor.quality(seen)
         return Made(
             array,
             reconstructor.label(seen),
             list(seen.notes) if isinstance(seen, ScannedVolume) else [],
-            {"held_out_psnr": held_out, "outlier": None if held_out is None else outlier(held_out, self._expected)},
+            self._judged(quality),
             {"network": reconstructed - began, "quality": time.monotonic() - reconstructed},
             int((np.clip(array, *_volume(read).stored_range) != array).sum()),
         )
+
+    def _judged(self, quality: Quality | None) -> dict[str, Any]:
+        """What is said of the quality; raises `UsageError` if the output is not one of what was acquired."""
+        if quality is None:
+            return {}
+        if (quality.consistency_residual or 0) > CONSISTENT:
+            raise UsageError(f"the output is off the acquired samples by {quality.consistency_residual:.1%} of these.")
+        psnr = quality.held_out_psnr
+        return {**asdict(quality), "outlier": None if psnr is None else outlier(psnr, self._expected)}
 
     def _read(self, paths: list[Path], study: Study) -> Given:
         reconstructor = self._reconstructor

@@ -12,7 +12,7 @@ from pipelines.batch.shard import Shard
 from pipelines.batch.study import RECONSTRUCTION, THUMBNAIL
 
 ORDER = {State.FAILED: 0, State.QUARANTINED: 1, State.DONE: 2}
-COLUMNS = ("study", "state", "slices", "held-out PSNR", "seconds", "clipped voxels", "sent to")
+COLUMNS = ("study", "state", "slices", "held-out PSNR, residual", "seconds", "clipped voxels", "sent to")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .4em .8em; vertical-align: top; }
@@ -61,8 +61,9 @@ def write_summary(folder: BatchFolder) -> None:
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
 <p>{said}. Which study is which file: <code>{names}</code>.</p>
-<p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. An outlier is
-below the lower 99.5 % prediction limit of the validation's subjects.</p>
+<p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. Residual: how
+far the image is from the acquired samples. An outlier is below the lower 99.5 % prediction limit of the validation's
+subjects.</p>
 <table><tr>{head}</tr>
 {rows}
 </table></body></html>
@@ -99,4 +100,6 @@ def _quality(outcome: Outcome) -> str:
     value = outcome.quality.get("held_out_psnr")
     if value is None:
         return ""
-    return f"{value:.1f} dB" + (' <span class="quarantined">outlier</span>' if outcome.quality.get("outlier") else "")
+    residual = outcome.quality.get("consistency_residual")
+    said = f"{value:.1f} dB" + ("" if residual is None else f", {residual:.2%}")
+    return said + (' <span class="quarantined">outlier</span>' if outcome.quality.get("outlier") else "")

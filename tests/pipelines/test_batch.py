@@ -39,6 +39,7 @@ from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
 from mri_n2n.kspace.sampling import exponential_density
+from mri_n2n.quality import Quality
 from mri_n2n.reconstruction import Reconstructor, reconstruct_path
 from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
@@ -481,6 +482,18 @@ def test_an_output_that_is_not_finite_is_our_failure(work: StudyWork, scans: Pat
     outcome = with_reconstructor(work, Reconstructor(Nothing(), plain.recipe, CPU))(scans, first_of(scans))
     assert outcome.reason is Reason.BAD_OUTPUT
     assert outcome.state is State.FAILED
+
+
+def test_an_output_of_other_samples_is_our_failure(
+    work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert work(scans, first_of(scans)).quality["consistency_residual"] < 1e-5
+    (tmp := work.folder.status_path("s")).unlink()
+    shutil.rmtree(work.folder.path / "studies")
+    (work.folder.path / "studies").mkdir()
+    monkeypatch.setattr(Reconstructor, "quality", lambda *_: Quality(30.0, 0.01))
+    assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
+    assert tmp.exists()
 
 
 def test_a_study_unlike_those_of_the_evaluation_is_an_outlier(work: StudyWork, scans: Path) -> None:
