@@ -330,6 +330,7 @@ def test_options_that_do_not_fit(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_learned_from_undersampled_scans_only_it_beats_zero_filling(shared_ixi: Path, tmp_path: Path) -> None:
     """Forty real heads (crops of 64×64, twelve slices), a third of k-space each, phases simulated; no image is seen.
 
