@@ -54,8 +54,8 @@ ENV PATH=/opt/mri-n2n/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /tmp
 USER 10001:10001
-# Touched every five seconds or so, but not while a large folder is searched.
+# Touched every five seconds or so: by a shard, its own.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5m \
-    CMD ["sh", "-c", "test -n \"$(find /output/heartbeat -mmin -5)\""]
+    CMD ["sh", "-c", "test -n \"$(find /output/heartbeat /output/shards/*/heartbeat -mmin -5 2>/dev/null)\""]
 ENTRYPOINT ["mri-n2n"]
 CMD ["batch", "/studies", "/output", "--model", "/model"]

@@ -52,6 +52,7 @@ def prepare_kspace(
         destination,
         request,
         where=f"under {source}",
+        partners=[file for path in sources.values() for file in raw.files_of(path)[1:]],
         size=size,
         also=density.facts() if density.said else None,
     )
@@ -82,9 +83,16 @@ def _first(paths: list[Path], density: GivenDensity) -> ScannedVolume:
 
 
 def _read(path: Path, density: GivenDensity) -> ScannedVolume:
-    scan = raw.read_scan(path)
     try:
-        return complex_volume(with_density(scan, density))
+        scan = with_density(raw.read_scan(path), density)
+        density_there = scan.density[scan.mask] if scan.density is not None else np.ones(0)
+        if not scan.mask.all() and bool((density_there == 1).all()):
+            raise BadVolume(
+                "acquired all that it ever would, and yet not the whole plane (partial echoes, perhaps): there is "
+                "nothing to learn from.",
+                Problem.INCOMPATIBLE,
+            )
+        return complex_volume(scan)
     except BadVolume as error:
         raise error.of(path) from None
 

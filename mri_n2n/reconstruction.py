@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
 from mri_n2n.training.task import TrainingPair, network_output
 
+T = TypeVar("T")
 KNOWN = volumes.SUFFIXES + raw.SUFFIXES
 IMAGES_OR_SCANS = (
     f"this run reconstructs raw k-space ({', '.join(raw.SUFFIXES)}): add --simulate for a fully sampled volume, or "
@@ -186,7 +187,7 @@ class Reconstructor:
         network = self.network.to(self.device).eval()
         return quality_of(network, self.recipe.task.predict, self._measured(source))
 
-    def _measured(self, source: Volume | ScannedVolume) -> Iterator[tuple[Measurement, list[str]]]:
+    def _measured(self, source: Volume | ScannedVolume) -> Iterator[tuple[Measurement, Sequence[str]]]:
         """The measurements of some slices, a few at a time, and their identities."""
         corruption = self.recipe.task.corruption
         volume = source.volume if isinstance(source, ScannedVolume) else source
@@ -196,7 +197,8 @@ class Reconstructor:
             chosen = places[start : start + at_once]
             identities = [f"{volume.sha256}/{place}" for place in chosen]
             if isinstance(source, ScannedVolume):
-                yield self._scaled(source, chosen), [name for name in identities for _ in range(source.coils)]
+                names = [name for name in identities for _ in range(source.coils)]
+                yield from self._pieces(self._scaled(source, chosen), names)
             elif isinstance(corruption, Undersampling):
                 images, _, _ = self._seen(source, chosen)
                 yield corruption.measure_each(images, [evaluation_generator(name) for name in identities]), identities
@@ -217,10 +219,17 @@ class Reconstructor:
 
     def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int]) -> Float[Tensor, "b h w"]:
         assert scanned.white
-        measurement = self._scaled(scanned, chosen)
-        pair = undersampled_pair(measurement, density_compensated_adjoint(measurement))
-        images = from_channels(self.recipe.task.predict(network, pair))
+        pieces = self._pieces(self._scaled(scanned, chosen), scanned.rows(chosen))
+        pairs = (undersampled_pair(piece, density_compensated_adjoint(piece)) for piece, _ in pieces)
+        images = torch.cat([from_channels(self.recipe.task.predict(network, pair)) for pair in pairs])
         return scanned.intensities(images).cpu()
+
+    def _pieces(self, whole: Measurement, names: Sequence[T]) -> Iterator[tuple[Measurement, Sequence[T]]]:
+        """Few enough images at a time: a slice may have many coils. names: of each image."""
+        most = self.batch_size or slices_at_once(self.device)
+        for start in range(0, len(names), most):
+            rows = slice(start, start + most)
+            yield replace(whole, samples=whole.samples[rows], mask=whole.mask[rows]), names[rows]
 
     def _seen(self, volume: Volume, chosen: Sequence[int]) -> tuple[Float[Tensor, "b h w"], float, float]:
         """Some slices as the network sees them, and scale and offset that this took."""

@@ -120,6 +120,7 @@ def scanned_volume(scan: Scan) -> ScannedVolume:
     kspace = _slices(scan)[0]
     if _norm(kspace - opposite(kspace).conj()) > 2 * math.sqrt(REAL) * _norm(kspace):
         raise BadVolume(f"has phases, and this run was trained on real images. {COMPLEX_RUN}", Problem.INCOMPATIBLE)
+    kspace = (kspace + opposite(kspace).conj()) / 2  # two measurements of one number, each with noise of its own
     samples = _moved(half_plane(kspace), (height, width), 1)
     density = density_of(scan)
     if not torch.allclose(opposite(density), density, rtol=1e-3):

@@ -30,6 +30,9 @@ app.add_typer(reproduce, name="reproduce")
 WeightsSha256 = Annotated[
     str | None, typer.Option(envvar="MRI_N2N_WEIGHTS_SHA256", help="The only weights that may run, by their SHA-256.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(help="Studies at a time on this machine.", show_default="3 beside a GPU, else 1")
+]
 Scale = Annotated[
     Literal["smoke", "small", "paper"],
     typer.Option(
@@ -149,10 +152,7 @@ def batch_command(
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="local: on this machine; ray: on a Ray cluster.")
     ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Studies at a time on this machine.", show_default="3 beside a GPU, else 1"),
-    ] = None,
+    workers: Workers = None,
     weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
 ) -> None:
@@ -210,6 +210,7 @@ def dicom_node_command(
     time_limit: Annotated[float, typer.Option(help="Seconds that a series may take.")] = 3600.0,
     grace: Annotated[float, typer.Option(help="Seconds that the series at hand still has after SIGTERM.")] = 30.0,
     weights_sha256: WeightsSha256 = None,
+    workers: Workers = None,
     device: Device = "auto",
 ) -> None:
     """Receive DICOM MR series, reconstruct them and send the derived series on, until SIGTERM.
@@ -229,7 +230,9 @@ def dicom_node_command(
     peers = tuple(Peer.parse(peer) for peer in send_to or ())
     node = NodeSetup(inbox, door, peers, settle, keep, Room(reserve=int(reserve * 2**30)))
     setup = Setup(find_run(model), output, device, simulate, white, weights_sha256=weights_sha256 or None)
-    _unattended(BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace)))
+    _unattended(
+        BatchFolder(output), lambda: run_node(node, setup, Limits(time_limit, grace), _engine("local", workers, device))
+    )
 
 
 def _unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:

@@ -170,6 +170,19 @@ def test_a_density_that_is_not_stated_can_be_given(scans: Path, tmp_path: Path) 
         prepare_kspace(tmp_path / "scans", tmp_path / "data", request)
 
 
+def test_a_scan_of_which_nothing_can_be_held_out_is_refused(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each frequency certain or impossible, as with partial echoes of a fully sampled scan."""
+    scan = read_scan(sorted(scans.glob("*.h5"))[0])
+    mask = np.ones_like(scan.mask)
+    mask[:, 8:12] = False
+    partial = replace(scan, samples=scan.samples * mask, mask=mask, density=np.ones(mask.shape, np.float32))
+    monkeypatch.setattr("mri_n2n.data.raw.read_scan", lambda _: partial)
+    with pytest.raises(UsageError, match="nothing to learn from"):
+        prepared(scans, tmp_path / "data")
+
+
 def test_scans_of_lines_are_learned_from_line_by_line(tmp_path: Path) -> None:
     """fastMRI files of 2-D slices and two coils, five lines in the middle and a third of the others."""
     (tmp_path / "scans").mkdir()
@@ -227,11 +240,15 @@ def test_batches_do_not_matter_and_coils_are_told_of(scans: Path, capfd: pytest.
     network = recipe.network.build()
     path = sorted(scans.glob("*.h5"))[0]
     outputs, qualities = [], []
+    together: list[int] = []
+    network.register_forward_pre_hook(lambda _, inputs: together.append(len(inputs[0])))
     for size in (1, 16):
         reconstructor = Reconstructor(network, recipe, CPU, batch_size=size)
         scanned = reconstructor.read(path)
         outputs.append(reconstructor(scanned)[0])
         qualities.append(reconstructor.quality(scanned).held_out_psnr)
+        assert scanned.coils > 1
+        assert max(together) <= size  # not even the coils of one slice
     np.testing.assert_allclose(*outputs, atol=0.05)
     assert qualities[0] == pytest.approx(qualities[1], abs=0.01)
     assert 0 < qualities[0] < 60

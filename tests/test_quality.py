@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mri_n2n.data.volumes import read_volume
 from mri_n2n.kspace.acquisition import Measurement, acquire, split
 from mri_n2n.kspace.channels import as_channels, from_channels
-from mri_n2n.kspace.fourier import to_kspace
+from mri_n2n.kspace.fourier import opposite, to_kspace, whole_plane
 from mri_n2n.kspace.sampling import (
     decay_for_acceleration,
     draw_mask,
@@ -92,6 +92,25 @@ def test_the_estimate_is_the_error_in_expectation(real: bool) -> None:
     difference = estimates - errors
     assert abs(float(difference.mean())) < SIX_SIGMA * float(difference.std()) / math.sqrt(count)
     assert float(errors.mean()) > 10 * float(difference.std()) / math.sqrt(count)  # it could have been seen
+
+
+def test_what_was_acquired_as_a_pair_is_split_as_a_pair() -> None:
+    """A complex image under a mask that is the same at k and -k: what the one half shows of -k says nothing of k."""
+    count, grid = 40_000, (6, 5)
+    density = exponential_density(grid, decay_for_acceleration(grid, 3.0))
+    half = draw_mask(density, count, torch.Generator().manual_seed(0))
+    mask = whole_plane(half, grid[1])
+    whole = acquire(to_kspace(some_images(count, grid, real=False)), mask, density, real=False)
+    numbers = uniform_numbers(grid, count, torch.Generator().manual_seed(1), real=False)
+    first, second = split(whole, numbers)
+    mirrored = opposite(first.mask)
+    for seen in (mirrored, ~mirrored):
+        off = seen & ~first.mask
+        weight = torch.where(second.mask & off, 1 / second.density, 0).sum(0) / off.sum(0).clamp(min=1)
+        told = off.sum(0) > 2000
+        spread = ((1 / second.density[0] - 1) / off.sum(0).clamp(min=1)).sqrt()
+        assert ((weight - 1).abs() <= SIX_SIGMA * spread + 1e-6)[told].all()
+    assert not (mirrored & ~first.mask).any()  # a pair is seen whole, or not at all
 
 
 def test_nothing_held_out_says_nothing() -> None:

@@ -138,6 +138,18 @@ def test_scans_that_a_real_recipe_cannot_use(scan: Scan, message: str) -> None:
         scanned_volume(scan)
 
 
+def test_what_a_noisy_scan_measured_twice_is_averaged(tiny_recipe: Recipe) -> None:
+    """Noise is not the same at k and -k: a real image has the mean of both, and that is what is put back."""
+    scan = simulated_scan(some_volume((16, 17, 6)), decay_for_acceleration((16, 17), 3.0), generator())
+    noise = np.random.default_rng(1).normal(0, 7, (2, *scan.samples.shape)).astype(np.float32)
+    noisy = replace(scan, samples=np.where(scan.mask, scan.samples + noise[0] + 1j * noise[1], 0).astype(np.complex64))
+    scanned = replace(scanned_volume(noisy), white=700.0)
+    quality = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU).quality(scanned)
+    assert quality is not None
+    assert quality.consistency_residual is not None
+    assert quality.consistency_residual < 1e-5
+
+
 def test_a_sheared_volume_cannot_be_scanned() -> None:
     volume = some_volume((8, 8, 4))
     volume.affine[0, 2] = 1.0

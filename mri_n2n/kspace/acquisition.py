@@ -7,7 +7,7 @@ from jaxtyping import Bool, Complex, Float, Inexact
 from torch import Tensor
 
 from mri_n2n.kspace.fourier import Grid, half_plane, multiplicity, to_image, to_kspace
-from mri_n2n.kspace.sampling import shared_by_lines
+from mri_n2n.kspace.sampling import shared_by_lines, shared_by_opposites
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,13 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
     Where p is the density of the one, each of the two has p' = 1 - √(1 - p): an acquired frequency goes to both with
     probability p'²/p, and to either one alone with p'(1 - p')/p. (To thin the one mask twice would not do: masks that
     both lie within a third depend on each other.) uniform: the `uniform_numbers` that decide; of scans that acquired
-    whole lines one number decides on each line.
+    whole lines one number decides on each line, and of those that acquired k and -k together, on both.
     """
     p = measurement.density
     each = split_density(p)
     both, alone = each.square() / p, each * (1 - each) / p
     if not measurement.real:
+        uniform = shared_by_opposites(uniform, measurement.mask)
         uniform = shared_by_lines(uniform, p.expand(uniform.shape), measurement.mask)
     first = measurement.mask & (uniform < both + alone)
     second = measurement.mask & ((uniform < both) | (uniform >= both + alone))

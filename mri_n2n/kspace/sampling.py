@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from mri_n2n.errors import UsageError
-from mri_n2n.kspace.fourier import CPU, Grid, half_plane, indices
+from mri_n2n.kspace.fourier import CPU, Grid, half_plane, indices, opposite
 
 SMALLEST = 1e-9  # rarer frequencies are never seen, and their weight 1/p drowns everything
 
@@ -113,6 +113,15 @@ def shared_by_lines(
     for axis, lines in ((1, of_lines & upright), (2, of_lines & along_rows & ~upright)):
         uniform = torch.where(lines[:, None, None], uniform.narrow(axis, 0, 1), uniform)
     return uniform
+
+
+def shared_by_opposites(uniform: Float[Tensor, "b h w"], mask: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """The numbers, made the same at k and -k for scans that acquired both or neither: one draw decided on them."""
+    height, width = mask.shape[-2:]
+    places = torch.arange(height * width, device=mask.device).reshape(height, width)
+    of_pairs = _everywhere(mask == opposite(mask)) & ~_everywhere(mask)
+    shared = torch.where(places <= opposite(places), uniform, opposite(uniform))
+    return torch.where(of_pairs[:, None, None], shared, uniform)
 
 
 def pair_uniform(grid: Grid, count: int, generator: Generator) -> Float[Tensor, "b h k"]:

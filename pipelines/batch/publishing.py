@@ -21,7 +21,7 @@ def publish(folder: BatchFolder, staged: Path, outcome: Outcome) -> Outcome:
         published = _there(folder, outcome)
         if published is None:
             if place.exists():  # and was changed since
-                place.replace(folder.staging / "replaced")
+                place.replace(folder.staging / f"replaced-{outcome.study}")
             try:
                 staged.replace(place)
             except OSError:  # another attempt, or a request that a network file system has repeated

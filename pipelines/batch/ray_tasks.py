@@ -56,7 +56,7 @@ def on_ray(
     signal.signal(signal.SIGTERM, earlier)  # which Ray has taken
     try:
         scarce = "GPU" if setup.device != "cpu" and _there("GPU") else "CPU"
-        task = ray.remote(max_retries=attempts.MOST, num_cpus=1, num_gpus=int(scarce == "GPU"))(_study)
+        task = ray.remote(max_retries=attempts.MOST, max_calls=0, num_cpus=1, num_gpus=int(scarce == "GPU"))(_study)
 
         def work(source: Path, studies: list[Study]) -> Iterator[Outcome]:
             def begin(study: Study) -> Task:
@@ -71,7 +71,8 @@ def on_ray(
 
 def _study(setup: Setup, folder: BatchFolder, time_limit: float, source: Path, study: Study) -> Outcome | DiskFull:
     try:
-        return _worker(setup, folder, time_limit).work(source, study)
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES")  # which may be another one the next time
+        return _worker(setup, folder, time_limit, gpu).work(source, study)
     except DiskFull as error:
         return error
     except UsageError as error:
@@ -81,8 +82,9 @@ def _study(setup: Setup, folder: BatchFolder, time_limit: float, source: Path, s
 
 
 @cache
-def _worker(setup: Setup, folder: BatchFolder, time_limit: float) -> Worker:
-    """This process's, for all its studies: the network is loaded once."""
+def _worker(setup: Setup, folder: BatchFolder, time_limit: float, gpu: str | None) -> Worker:
+    """This process's, for all its studies on a GPU: the network is loaded once."""
+    del gpu
     return Worker(setup, folder.by(uuid.uuid4().hex[:8]), time_limit, lambda: False)
 
 

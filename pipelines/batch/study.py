@@ -196,11 +196,11 @@ class StudyWork:
         )
 
     def _judged(self, quality: Quality | None) -> dict[str, Any]:
-        """What is said of the quality; raises `UsageError` if the output is not one of what was acquired."""
+        """What is said of the quality; raises `UsageError` if reconstructions are not of what was acquired."""
         if quality is None:
             return {}
         if (quality.consistency_residual or 0) > CONSISTENT:
-            raise UsageError(f"the output is off the acquired samples by {quality.consistency_residual:.1%} of these.")
+            raise UsageError(f"reconstructions are off the acquired samples by {quality.consistency_residual:.1%}.")
         psnr = quality.held_out_psnr
         return {**asdict(quality), "outlier": None if psnr is None else outlier(psnr, self._expected)}
 
@@ -210,6 +210,8 @@ class StudyWork:
             if not reconstructor.takes_images:
                 raise BadVolume("is images, and this run reconstructs raw k-space.", Problem.INCOMPATIBLE)
             series = dicom.read_series(paths)
+            if series.derived:  # else they would come back for ever from a PACS
+                raise BadVolume("was derived by this program.", Problem.UNSUPPORTED)
             reconstructor.check(series.volume)
             return series
         if not suffix(paths[0], reconstructor.suffixes):

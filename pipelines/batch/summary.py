@@ -54,7 +54,9 @@ def write_summary(folder: BatchFolder) -> None:
         sent.setdefault(record.study, []).append(record)
     rows = "\n".join(_row(folder, outcome, sent.get(outcome.study, [])) for outcome in outcomes)
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    names = "shards/*/private/sources.json" if folder.shards() else "private/sources.json"
+    names = "</code>, <code>".join(
+        place for place in ("private/sources.json", "shards/*/private/sources.json") if any(folder.path.glob(place))
+    )
     folder.summarise(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>

@@ -153,7 +153,8 @@ class Inbox:
         with self._lock:
             if series_folder.was_removed(path.parent):
                 raise Refused(Answer.REMOVED)
-            series = self._open.setdefault(path.parent.name, _Open.of(path.parent))
+            series = self._open.get(path.parent.name) or _Open.of(path.parent)
+            self._open[path.parent.name] = series
             new = not path.exists()
             if series.instances + new > self._room.instances or series.size + size > self._room.size:
                 raise Refused(Answer.TOO_LARGE)

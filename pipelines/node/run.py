@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from mri_n2n.data import dicom
-from mri_n2n.durable import Busy, alone
+from mri_n2n.durable import alone, disk_full
 from mri_n2n.errors import BadVolume, Problem, UsageError
+from mri_n2n.progress import say
 from pipelines.batch.delivery import tidy
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.local import Engine
 from pipelines.batch.outcome import Outcome, State
-from pipelines.batch.run import SUMMARISED, Exit, Feed, Limits, run_batch
+from pipelines.batch.run import ONE_AT_A_TIME, SUMMARISED, Exit, Feed, Limits, run_batch
 from pipelines.batch.study import AGAIN, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused
@@ -63,32 +65,50 @@ class NodeSetup:
             raise UsageError(f"--port {self.door.port} is none, expected a number up to 65535.")
 
 
-def run_node(node: NodeSetup, setup: Setup, limits: Limits) -> Exit:
+def run_node(node: NodeSetup, setup: Setup, limits: Limits, engine: Engine = ONE_AT_A_TIME) -> Exit:
     """Receive, reconstruct and send until a signal comes, and go on with what was left; return how it ended."""
-    if not setup.reconstructor().takes_images:
-        raise UsageError("this run reconstructs raw k-space, and a node receives images. Add --simulate to try it.")
+    reconstructor = setup.reconstructor()
+    if not reconstructor.takes_images:
+        advice = "Choose another run." if reconstructor.complex else "Add --simulate to try it."
+        raise UsageError(f"this run reconstructs raw k-space, and a node receives images. {advice}")
+    try:
+        return _run_node(node, setup, limits, engine)
+    except UsageError as error:
+        if not disk_full(error):
+            raise
+        say(f"error: {error}")
+        return Exit.DISK_FULL
+
+
+def _run_node(node: NodeSetup, setup: Setup, limits: Limits, engine: Engine) -> Exit:
     inbox, folder = Inbox(node.inbox, node.room), BatchFolder(setup.output)
     inbox.open()
     folder.open()
+    with folder.held():  # before anything is promised to anybody
+        tidy(folder)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # they may name a person
         stack.enter_context(alone(node.inbox))
-        tidy(folder)
         inbox.resume({outcome.study for outcome in folder.outcomes() if outcome.reason not in AGAIN})
         stack.callback(_summarise, folder)  # when the last one has sent its last
         senders = [stack.enter_context(Sender(folder, peer, node.door.title, node.retry)) for peer in node.peers]
         work = Node(node, inbox, folder, senders)
-        stack.callback(work.log)
+        stack.callback(_said, work)
         listener = stack.enter_context(listening(node.door, work.take))
         folder.log("listening", port=listener.port)
         every = min(LOOK, node.settle / 2)
         feed = Feed(partial(work.look, listener), work.told, work.news)
-        return run_batch(node.inbox, setup, replace(limits, watch=every), feed=feed)
+        return run_batch(node.inbox, setup, replace(limits, watch=every), engine=engine, feed=feed)
+
+
+def _said(work: "Node") -> None:
+    with suppress(UsageError):  # the disk is full
+        work.log()
 
 
 def _summarise(folder: BatchFolder) -> None:
-    with suppress(Busy), folder.held() as held:
+    with suppress(UsageError), folder.held() as held:  # another one is at work, or the disk is full
         write_summary(held)
 
 

@@ -290,6 +290,10 @@ def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> N
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/studies").rglob("*")}
     assert cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu").code == Exit.SOME_NOT
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/studies").rglob("*")} == before
+    # What comes back from a PACS is not made anew from itself.
+    assert derived.derived
+    answer = cli("batch", place / "dicom", tmp_path / "twice", "--model", model, "--simulate", "--device", "cpu")
+    assert [own.reason for own in by_source(tmp_path / "twice").values()] == [Reason.UNSUPPORTED]
     # For raw k-space alone, images are good for nothing.
     answer = cli("batch", ward / "a", tmp_path / "raw", "--model", model, "--device", "cpu")
     assert {outcome.reason for outcome in by_source(tmp_path / "raw").values()} == {Reason.INCOMPATIBLE}
@@ -518,6 +522,16 @@ def test_what_is_written_is_read_back(work: StudyWork, scans: Path, monkeypatch:
     monkeypatch.setattr("pipelines.batch.study.write_volume", bent)
     assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
     assert published(work.folder.path) == {}
+
+
+def test_studies_whose_outputs_were_changed_are_made_again(work: StudyWork, scans: Path) -> None:
+    two = [Study(name, (path.name,)) for name, path in zip("ab", sorted(scans.glob("*.h5")), strict=False)]
+    before = [work(scans, study) for study in two]
+    for picture in work.folder.path.glob("studies/*/*/thumbnail.png"):
+        picture.write_bytes(b"")
+    again = [work(scans, study) for study in two]
+    assert [outcome.files for outcome in again] == [outcome.files for outcome in before]
+    assert all(path.stat().st_size for path in work.folder.path.glob("studies/*/*/thumbnail.png"))
 
 
 def test_a_file_that_changes_under_our_hands(work: StudyWork, scans: Path, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 
 from mri_n2n.data.dicom.files import FOREIGN, quietly
-from mri_n2n.data.dicom.reading import READABLE
-from mri_n2n.data.dicom.writing import MAKER
+from mri_n2n.data.dicom.reading import MAKER, READABLE, is_derived
 from mri_n2n.errors import BadVolume, Problem
 
 MR_IMAGES = str(uid.MRImageStorage)
@@ -48,14 +47,14 @@ def received(kind: str, name: str, syntax: str, dataset: bytes) -> Instance:
     try:
         head = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=_TOLD)
         told = [str(head.get(tag) or "") for tag in _TOLD[:3]]
-        makers = [str(item.get("ManufacturerModelName")) for item in head.get("ContributingEquipmentSequence") or ()]
+        derived = is_derived(head)
     except FOREIGN:
         raise BadVolume("cannot be read as DICOM.") from None
     if not all(told):
         raise BadVolume("does not say what it is. It may be truncated.")
     if told[:2] != [kind, name]:
         raise BadVolume("is not the instance that was announced.", Problem.DAMAGED)
-    return Instance(name, told[2], content, MAKER in makers)
+    return Instance(name, told[2], content, derived)
 
 
 @quietly()

@@ -13,6 +13,7 @@ from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
 from mri_n2n.data.volumes import MOST_VOXELS, Volume
 from mri_n2n.errors import BadVolume, Problem, one_line, problem_of
 
+MAKER = "mri-n2n"  # as the headers of derived images call this program
 MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless)
@@ -23,11 +24,21 @@ ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 @dataclass(frozen=True)
 class Series:
-    """A series as a volume `[column row slice]`, and the file of each slice. slope: what a stored value counts."""
+    """A series as a volume `[column row slice]`, and the file of each slice. slope: what a stored value counts.
+
+    derived: whether this program has made it of another one.
+    """
 
     volume: Volume
     files: tuple[Path, ...]
     slope: float
+    derived: bool
+
+
+def is_derived(dataset: Dataset) -> bool:
+    """Whether this program has made it of another instance."""
+    makers = dataset.get("ContributingEquipmentSequence") or ()
+    return MAKER in [str(item.get("ManufacturerModelName")) for item in makers]
 
 
 @quietly()
@@ -65,7 +76,7 @@ def _read_series(files: Sequence[Path]) -> Series:
     low, high = stored_limits(first)
     ends = (low * slope + intercept, high * slope + intercept)
     volume = Volume(np.ascontiguousarray(array), _affine(datasets), None, ends, digest)
-    return Series(volume, tuple(path for _, path, _, _ in slices), slope)
+    return Series(volume, tuple(path for _, path, _, _ in slices), slope, is_derived(first))
 
 
 def _check(dataset: Dataset, first: Dataset, count: int) -> None:

@@ -13,7 +13,7 @@ from pydicom.sr.codedict import codes
 from pydicom.valuerep import format_number_as_ds
 
 from mri_n2n.data.dicom.files import opened, quietly
-from mri_n2n.data.dicom.reading import Series, scale, stored_limits
+from mri_n2n.data.dicom.reading import MAKER, Series, scale, stored_limits
 from mri_n2n.durable import writing
 
 NOT_KEPT = (  # of one slice, or of the pixels as they were
@@ -45,7 +45,6 @@ REQUIRED = {  # of a classic MR image by the standard, with what says that it is
     "EchoTrainLength": "",
 }
 LONGEST_DECIMAL = 16  # characters
-MAKER = "mri-n2n"  # as the headers of derived images call this program
 
 
 @quietly()
