@@ -77,7 +77,8 @@ def delivery(folder: BatchFolder, peer: str, study: str, key: str) -> Delivery |
 
 def deliveries(folder: BatchFolder) -> list[Delivery]:
     """All that count: those of the present editions, and of earlier ones that went out, or began to."""
-    found = [record for path in sorted((folder.path / "delivered").glob("*/*.json")) if (record := _read(path))]
+    paths = sorted((folder.path / "delivered").glob("*/[!.]*.json"))  # hidden is what is being written
+    found = [record for path in paths if (record := _read(path))]
     present = {outcome.study: outcome.key for outcome in folder.outcomes()} if found else {}
     return [record for record in found if record.begun or present.get(record.study) == record.key]
 

@@ -32,6 +32,7 @@ from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import publish
 from pipelines.batch.run import Exit
+from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused
 from pipelines.node.association import MOST_PDU, PLAIN, Arrival, Door, Listener, listening
 from pipelines.node.inbox import PATIENCE, Inbox, Room
@@ -580,6 +581,10 @@ def test_delivered_series_are_removed_when_that_is_asked_for(
         with pacs.open():
             wait_until(lambda: one.delivered(outcome))
         wait_until(lambda: (work.look(listener), not kept(inbox))[1])
+        assert work.news()
+        assert not work.news()
+        with folder.held() as held:
+            write_summary(held)
         assert "sent to</th>" in (folder.path / "summary.html").read_text()
         assert 'PACS: <span class="done">delivered' in (folder.path / "summary.html").read_text()
         assert [work.take(arrival(path)) for path in files] == [0] * 5
