@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
-from scipy.optimize import minimize
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.kspace.fourier import opposite
@@ -111,6 +110,8 @@ def _fitted(
     acquired: Bool[ndarray, " m"], distance: Float[ndarray, " m"], everywhere: Float[ndarray, " n"]
 ) -> Float[ndarray, " n"]:
     """a·exp(-λ(d - d₀)) of greatest likelihood for independent lines, at the distances `everywhere`."""
+    from scipy.optimize import minimize  # slow to import, and a density is often stated
+
     first, reach = float(distance.min()), max(float(np.ptp(distance)), 1.0)
 
     def probability(parameters: Any, at: Float[ndarray, " k"]) -> Float[ndarray, " k"]:
@@ -150,7 +151,7 @@ def _check_fit(
         excess, spreads = (np.bincount(ring, values[order], count) for values in (acquired - probability, variance))
         statistic += float((excess**2 / spreads).sum())
         groups += count
-    if groups > fitted and chi2.sf(statistic, groups - fitted) < FALSE_ALARM:
+    if groups > fitted and chdtrc(groups - fitted, statistic) < FALSE_ALARM:
         raise BadVolume(
             "states no sampling density, and what was acquired looks like none that can be estimated.",
             Problem.INCOMPATIBLE,
