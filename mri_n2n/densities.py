@@ -79,8 +79,10 @@ def with_density(scan: Scan, given: GivenDensity | None = None) -> Scan:
     elif given is not None and given.plane is not None:
         density = given.plane
         if density.shape != scan.mask.shape:
+            turned = " Transpose it." if density.T.shape == scan.mask.shape else ""
             raise BadVolume(
-                f"is of {height}×{width} frequencies, and the density given of {density.shape[0]}×{density.shape[1]}.",
+                f"is of {height}×{width} frequencies (rows × columns), and the density given of "
+                f"{density.shape[0]}×{density.shape[1]}.{turned}",
                 Problem.INCOMPATIBLE,
             )
     elif given is not None and given.edge_probability is not None:
@@ -129,5 +131,9 @@ def _read_plane(file: Path) -> Float[ndarray, "h w"]:
         if not 0 < stored.size <= LARGEST**2:
             raise UsageError(f"{file} is of shape {stored.shape}, which is not plausible.")
         return np.array(stored, np.float64)
+    except FileNotFoundError:
+        raise UsageError(f"{file} cannot be read: there is no such file.") from None
+    except ValueError:  # numpy's advice would be to trust the file
+        raise UsageError(f"{file} cannot be read as .npy: it is no array of numbers.") from None
     except UNREADABLE as error:
         raise UsageError(f"{file} cannot be read as .npy ({one_line(error)}).") from None

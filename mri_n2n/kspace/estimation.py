@@ -153,7 +153,8 @@ def _check_fit(
         groups += count
     if groups > fitted and chdtrc(groups - fitted, statistic) < FALSE_ALARM:
         raise BadVolume(
-            "states no sampling density, and what was acquired looks like none that can be estimated.",
+            "states no sampling density, and what was acquired looks like none that can be estimated. Give it with "
+            "--density or --edge-probability.",
             Problem.INCOMPATIBLE,
         )
 

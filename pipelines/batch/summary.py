@@ -35,9 +35,15 @@ def shards(folder: BatchFolder) -> str:
     counts = sorted({shard.count for shard in folder.shards()})
     if not counts:
         return ""
+    events = {
+        shard: BatchFolder(folder.path, shard).last_event()
+        for shard in (Shard(number, count) for count in counts for number in range(count))
+    }
+    whole = BatchFolder(folder.path).last_event()  # of a batch without shards, which has gone over all since
+    if whole and all(event.get("time", 0) < whole["time"] for event in events.values()):
+        return ""
     lines = ["", "| shard | | last heard of (UTC) |", "| --- | --- | --- |"]
-    for shard in (Shard(number, count) for count in counts for number in range(count)):
-        event = BatchFolder(folder.path, shard).last_event()
+    for shard, event in events.items():
         ended = f"ended, exit code {event['exit']}" if event.get("event") == "ended" else "at work, or cut off"
         when = f"{datetime.fromtimestamp(event['time'], UTC):%Y-%m-%d %H:%M:%S}" if event else ""
         lines.append(f"| {shard} | {ended if event else 'not begun'} | {when} |")

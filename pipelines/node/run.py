@@ -97,6 +97,8 @@ def _run_node(node: NodeSetup, setup: Setup, limits: Limits, engine: Engine) -> 
         stack.callback(_said, work)
         listener = stack.enter_context(listening(node.door, work.take))
         folder.log("listening", port=listener.port)
+        where = f"{node.door.host}, port {listener.port}"
+        say(f"listening on {where}, as {node.door.title}. What happens is in {folder.own / 'log.jsonl'}.")
         every = min(LOOK, node.settle / 2)
         feed = Feed(partial(work.look, listener), work.told, work.news)
         return run_batch(node.inbox, setup, replace(limits, watch=every), engine=engine, feed=feed)
