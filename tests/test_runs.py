@@ -286,7 +286,7 @@ def test_a_compiled_run_says_so_and_compiles_for_its_sizes(
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **options: asked.append(options))
     recipe = replace(tiny_recipe, optimisation=replace(tiny_recipe.optimisation, steps=2, compile=True))
     finished(tmp_path / "run", recipe, prepared)
-    assert asked == [{"dynamic": False}]
+    assert asked == [{"dynamic": False, "mode": "reduce-overhead"}]
     assert "compiling" in capsys.readouterr().err
 
 
