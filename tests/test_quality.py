@@ -96,7 +96,7 @@ def test_the_estimate_is_the_error_in_expectation(real: bool) -> None:
 
 def test_what_was_acquired_as_a_pair_is_split_as_a_pair() -> None:
     """A complex image under a mask that is the same at k and -k: what the one half shows of -k says nothing of k."""
-    count, grid = 40_000, (6, 5)
+    count, grid = 20_000, (10, 9)
     density = exponential_density(grid, decay_for_acceleration(grid, 3.0))
     half = draw_mask(density, count, torch.Generator().manual_seed(0))
     mask = whole_plane(half, grid[1])

@@ -107,7 +107,7 @@ def shared_by_lines(
     is constant along the lines. Where it is constant everywhere, lines are columns if all rows were acquired.
     """
     rows, columns = mask.any(dim=2), mask.any(dim=1)
-    of_lines = _everywhere(mask == rows[:, :, None] & columns[:, None, :])
+    of_lines = _of_lines(mask)
     along_rows, along_columns = (_everywhere(density == density.narrow(axis, 0, 1)) for axis in (2, 1))
     upright = along_columns & (~along_rows | (rows.all(dim=1) & ~columns.all(dim=1)))
     for axis, lines in ((1, of_lines & upright), (2, of_lines & along_rows & ~upright)):
@@ -116,12 +116,20 @@ def shared_by_lines(
 
 
 def shared_by_opposites(uniform: Float[Tensor, "b h w"], mask: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """The numbers, made the same at k and -k for scans that acquired both or neither: one draw decided on them."""
+    """The numbers, made the same at k and -k for scans of points that acquired both or neither: one draw decided.
+
+    Few lines are alike on both sides by chance, and were chosen one by one all the same.
+    """
     height, width = mask.shape[-2:]
     places = torch.arange(height * width, device=mask.device).reshape(height, width)
-    of_pairs = _everywhere(mask == opposite(mask)) & ~_everywhere(mask)
+    of_pairs = _everywhere(mask == opposite(mask)) & ~_of_lines(mask)
     shared = torch.where(places <= opposite(places), uniform, opposite(uniform))
     return torch.where(of_pairs[:, None, None], shared, uniform)
+
+
+def _of_lines(mask: Bool[Tensor, "b h w"]) -> Bool[Tensor, " b"]:
+    """Whether each mask is one of rows and of columns, as that of everything is."""
+    return _everywhere(mask == mask.any(dim=2)[:, :, None] & mask.any(dim=1)[:, None, :])
 
 
 def pair_uniform(grid: Grid, count: int, generator: Generator) -> Float[Tensor, "b h k"]:

@@ -451,12 +451,13 @@ def test_killed_at_the_worst_moments_it_goes_on(model: Path, tmp_path: Path, cli
             assert store(port, files) == [0] * 5  # the scanner sends all of it once more
             assert running[-1].wait(timeout=120) == -signal.SIGKILL
             first = dict(pacs.series)
-            assert len(first) == 5
+            assert 1 <= len(first) <= 5  # it remembers every second
 
             running.append(start_node(model, tmp_path, port, peer))
             folder = BatchFolder(tmp_path / "out")
             wait_until(lambda: [known.done for known in deliveries(folder)] == [True], 120)
-            assert pacs.series == first  # the same instances once more, and no others
+            assert len(pacs.series) == 5  # the same instances once more, and no others
+            assert first.items() <= pacs.series.items()
             (outcome,) = folder.outcomes()
             assert store(port, files) == [0] * 5
             time.sleep(3)
