@@ -84,15 +84,16 @@ def _first(paths: list[Path], density: GivenDensity) -> ScannedVolume:
 
 def _read(path: Path, density: GivenDensity) -> ScannedVolume:
     try:
-        scan = with_density(raw.read_scan(path), density)
-        density_there = scan.density[scan.mask] if scan.density is not None else np.ones(0)
-        if not scan.mask.all() and bool((density_there == 1).all()):
+        scanned = complex_volume(with_density(raw.read_scan(path), density))
+        measured = scanned.measurement
+        certain = bool((measured.density[0][measured.mask[0]] == 1).all())
+        if certain and _kind(scanned) == UNDERSAMPLED:
             raise BadVolume(
                 "acquired all that it ever would, and yet not the whole plane (partial echoes, perhaps): there is "
                 "nothing to learn from.",
                 Problem.INCOMPATIBLE,
             )
-        return complex_volume(scan)
+        return scanned
     except BadVolume as error:
         raise error.of(path) from None
 

@@ -56,12 +56,10 @@ def undersampling_task(
     edge_probability: float | None = None,
 ) -> Task[UndersampledPair]:
     """The MRI task on simulated undersampling; without a sampling density the published p = 0.025 at the axis' end."""
-    if loss == "ht" and targets == "clean":
-        raise UsageError("the ht loss needs the target's samples: use it with noisy targets.")
+    chosen = _loss(loss, targets)
     if acceleration is None and edge_probability is None:
         edge_probability = 0.025
-    corruption = Undersampling(acceleration, edge_probability, targets)
-    return Task(corruption, HorvitzThompson() if loss == "ht" else SquaredError(), data_consistent)
+    return Task(Undersampling(acceleration, edge_probability, targets), chosen, data_consistent)
 
 
 def kspace_task(
@@ -72,10 +70,16 @@ def kspace_task(
     edge_probability: float | None = None,
 ) -> Task[UndersampledPair]:
     """The task on raw complex k-space; a sampling density is for data that is fully sampled."""
-    if loss == "ht" and targets == "clean":
+    chosen = _loss(loss, targets)
+    return Task(MeasuredKspace(acceleration, edge_probability, targets), chosen, data_consistent)
+
+
+def _loss(name: Literal["paper", "ht"], targets: Targets) -> SquaredError | HorvitzThompson:
+    if name == "paper":
+        return SquaredError()
+    if targets == "clean":
         raise UsageError("the ht loss needs the target's samples: use it with noisy targets.")
-    corruption = MeasuredKspace(acceleration, edge_probability, targets)
-    return Task(corruption, HorvitzThompson() if loss == "ht" else SquaredError(), data_consistent)
+    return HorvitzThompson()
 
 
 COMPLEX = UNetSpec(in_channels=2, out_channels=2, padding=0.0)  # real and imaginary part, black being 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mri_n2n.data.hdf5 import inside, text
-from mri_n2n.data.mrd_header import ORIGIN, Header, parsed
+from mri_n2n.data.mrd_header import Header, parsed
 from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, unplaced_affine
 from mri_n2n.durable import sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
@@ -111,8 +111,7 @@ def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Heade
     shown = np.clip(np.rint(header.size / coarser), 1, (rows, 1, columns)).astype(int).tolist()
     size = (shown[0], shown[2], slices)
     affine = unplaced_affine((header.voxel_mm * coarser)[[0, 2, 1]], size)
-    simulated = header.texts.get(ORIGIN, "").startswith("SIMULATED")
-    return Scan(samples, mask, size, affine, header.decay, header.white, simulated, notes, digest, encoded=False)
+    return Scan(samples, mask, size, affine, header.decay, header.white, header.simulated, notes, digest, encoded=False)
 
 
 def _times(shape: tuple[int, ...]) -> str:

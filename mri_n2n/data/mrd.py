@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.hdf5 import inside, text
 from mri_n2n.data.mrd_geometry import DIRECTIONS, SAME_PLACE, slab_affine, stack_affine
-from mri_n2n.data.mrd_header import ORIGIN, Header, composed, parsed
+from mri_n2n.data.mrd_header import Header, composed, parsed
 from mri_n2n.data.scan import HUGE, LPS, MOST_VALUES, Scan
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
@@ -106,9 +106,17 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
     else:
         affine, notes = slab_affine(lines.head, header)
         samples, mask, size = samples.transpose(2, 3, 0, 1), acquired, header.size
-    simulated = header.texts.get(ORIGIN, "").startswith("SIMULATED")
     return Scan(
-        samples, mask, size, affine, header.decay, header.white, simulated, notes, digest, encoded=not header.flat
+        samples,
+        mask,
+        size,
+        affine,
+        header.decay,
+        header.white,
+        header.simulated,
+        notes,
+        digest,
+        encoded=not header.flat,
     )
 
 

@@ -40,6 +40,12 @@ class Header:
     decay: float | None
     white: float | None
     texts: Mapping[str, str]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the header says so, as `composed` writes it."""
+        return self.texts.get(ORIGIN, "").startswith("SIMULATED")
+
     slices: int | None = None
 
     @property

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Complex, Float, Inexact
 from torch import Tensor
 
 from mri_n2n.kspace.fourier import Grid, half_plane, multiplicity, to_image, to_kspace
-from mri_n2n.kspace.sampling import shared_by_lines, shared_by_opposites
+from mri_n2n.kspace.sampling import shared_as_acquired
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,7 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
     each = split_density(p)
     both, alone = each.square() / p, each * (1 - each) / p
     if not measurement.real:
-        uniform = shared_by_opposites(uniform, measurement.mask)
-        uniform = shared_by_lines(uniform, p.expand(uniform.shape), measurement.mask)
+        uniform = shared_as_acquired(uniform, p.expand(uniform.shape), measurement.mask)
     first = measurement.mask & (uniform < both + alone)
     second = measurement.mask & ((uniform < both) | (uniform >= both + alone))
     return _part(measurement, first, each), _part(measurement, second, each)

@@ -98,38 +98,28 @@ def uniform_numbers(grid: Grid, count: int, generator: Generator, *, real: bool)
     return torch.rand((count, *grid), generator=generator, device=generator.device)
 
 
-def shared_by_lines(
+def shared_as_acquired(
     uniform: Float[Tensor, "b h w"], density: Float[Tensor, "#b h w"], mask: Bool[Tensor, "b h w"]
 ) -> Float[Tensor, "b h w"]:
-    """The numbers, made the same along every line of k-space for scans that acquired whole lines.
+    """The numbers, made the same wherever one draw decided on what was acquired.
 
-    These are told by a mask that is one of rows and of columns (a part of every line may be missing) and a density that
-    is constant along the lines. Where it is constant everywhere, lines are columns if all rows were acquired.
+    That is along every line of k-space for scans of whole lines. These are told by a mask that is one of rows and of
+    columns (a part of every line may be missing) and a density that is constant along the lines. Where it is constant
+    everywhere, lines are columns if all rows were acquired. And it is at k and -k for scans of points that acquired
+    both or neither: few lines are alike on both sides by chance, and were chosen one by one all the same.
     """
+    height, width = mask.shape[-2:]
     rows, columns = mask.any(dim=2), mask.any(dim=1)
-    of_lines = _of_lines(mask)
+    of_lines = _everywhere(mask == rows[:, :, None] & columns[:, None, :])  # as that of everything is
+    of_pairs = _everywhere(mask == opposite(mask)) & ~of_lines
+    places = torch.arange(height * width, device=mask.device).reshape(height, width)
+    paired = torch.where(places <= opposite(places), uniform, opposite(uniform))
+    uniform = torch.where(of_pairs[:, None, None], paired, uniform)
     along_rows, along_columns = (_everywhere(density == density.narrow(axis, 0, 1)) for axis in (2, 1))
     upright = along_columns & (~along_rows | (rows.all(dim=1) & ~columns.all(dim=1)))
     for axis, lines in ((1, of_lines & upright), (2, of_lines & along_rows & ~upright)):
         uniform = torch.where(lines[:, None, None], uniform.narrow(axis, 0, 1), uniform)
     return uniform
-
-
-def shared_by_opposites(uniform: Float[Tensor, "b h w"], mask: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """The numbers, made the same at k and -k for scans of points that acquired both or neither: one draw decided.
-
-    Few lines are alike on both sides by chance, and were chosen one by one all the same.
-    """
-    height, width = mask.shape[-2:]
-    places = torch.arange(height * width, device=mask.device).reshape(height, width)
-    of_pairs = _everywhere(mask == opposite(mask)) & ~_of_lines(mask)
-    shared = torch.where(places <= opposite(places), uniform, opposite(uniform))
-    return torch.where(of_pairs[:, None, None], shared, uniform)
-
-
-def _of_lines(mask: Bool[Tensor, "b h w"]) -> Bool[Tensor, " b"]:
-    """Whether each mask is one of rows and of columns, as that of everything is."""
-    return _everywhere(mask == mask.any(dim=2)[:, :, None] & mask.any(dim=1)[:, None, :])
 
 
 def pair_uniform(grid: Grid, count: int, generator: Generator) -> Float[Tensor, "b h k"]:

@@ -20,6 +20,7 @@ from mri_n2n.errors import UsageError, one_line
 from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.local import Work
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import published_since
 from pipelines.batch.study import DiskFull, Setup
@@ -39,9 +40,7 @@ ENDING = 10.0  # seconds that abandoned tasks have to be gone
 
 
 @contextmanager
-def on_ray(
-    setup: Setup, folder: BatchFolder, time_limit: float, supervision: Supervision
-) -> Iterator[Callable[[Path, list[Study]], Iterator[Outcome]]]:
+def on_ray(setup: Setup, folder: BatchFolder, time_limit: float, supervision: Supervision) -> Iterator[Work]:
     """Studies on the cluster that RAY_ADDRESS names, or this machine belongs to; else on this machine's processors.
 
     All its machines see the same files in the same places. Raises `Abandoned` when the batch is to stop.
