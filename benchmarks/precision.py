@@ -20,9 +20,9 @@ from mri_n2n import environment
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.durable import write_text
 from mri_n2n.errors import INTERRUPTED
-from mri_n2n.evaluation import Score, differences
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.recipes import Experiment, Optimisation, Recipe, undersampling_task
+from mri_n2n.scores import Score, differences
 from mri_n2n.training.schedules import RampedRate
 from pipelines.experiments import run_experiment
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mri_n2n.durable import replacing
-from mri_n2n.evaluation import Score, summarised
 from mri_n2n.metrics import psnr
+from mri_n2n.scores import Score, summarised
 
 ERROR_GAIN = 5
 

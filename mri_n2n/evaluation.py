@@ -1,17 +1,12 @@
-"""Scoring reconstructions on held-out subjects: per slice, per subject and overall, with intervals."""
+"""Scoring reconstructions on held-out subjects: slice by slice."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Inexact
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
@@ -19,16 +14,15 @@ from mri_n2n.baselines import TotalVariation
 from mri_n2n.data.manifest import StoredVolume
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.data.slices import PreparedData
-from mri_n2n.durable import write_csv, write_json
 from mri_n2n.environment import slices_at_once
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import Measurement, zero_filled
 from mri_n2n.kspace.channels import as_channels, from_channels, magnitude
 from mri_n2n.measured_kspace import MeasuredKspace
-from mri_n2n.metrics import nmse, psnr, ssim
 from mri_n2n.progress import bar
 from mri_n2n.quality import SLICES, Quality, held_out_error, quality_of
 from mri_n2n.recipes import Recipe
+from mri_n2n.scores import METRICS, Score
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
 from mri_n2n.training.world import ALONE, World
@@ -43,8 +37,6 @@ CLASSICAL = "total variation"
 PLAIN = "network"
 CONSISTENT = "network with replacement"
 FIRST_SCAN = "first scan"
-METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
-
 Method = Callable[[Any], Inexact[Tensor, "b h w"]]
 """From a pair to images, real or complex."""
 
@@ -56,37 +48,6 @@ class Evaluable(Protocol):
     def evaluation_pair(self, images: Float[Tensor, "b s h w"], generators: Sequence[Generator]) -> TrainingPair: ...
 
     def check_data(self, kind: str, size: tuple[int, int]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Score:
-    """One method on one slice. row: the slice's place in the prepared data. psnr in dB, ssim and nmse without unit.
-
-    Where there is no reference, psnr is estimated from held-out samples, and the others are not known.
-    """
-
-    subject: str
-    row: int
-    slice: int
-    method: str
-    psnr: float
-    ssim: float | None = None
-    nmse: float | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, and its 95 % bootstrap interval over subjects, or whatever was drawn (None with fewer than two)."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def __format__(self, spec: str) -> str:
-        spec = spec or ".2f"
-        if self.low is None or self.high is None:
-            return format(self.mean, spec)
-        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 class OncePerImage(nn.Module):
@@ -244,89 +205,6 @@ def _scored(
         row = volume.rows[position]
         scores.append(Score(volume.subject, row, volume.slices[position], method, **of_slice))
     return scores
-
-
-def summarised(scores: Sequence[Score]) -> dict[str, dict[str, Estimate]]:
-    """Per method and metric: mean over slices and 95 % interval over subjects."""
-    methods = dict.fromkeys(score.method for score in scores)
-    return {
-        method: {
-            metric: estimate([(s.subject, getattr(s, metric)) for s in scores if s.method == method])
-            for metric in known_metrics(scores)
-        }
-        for method in methods
-    }
-
-
-def known_metrics(scores: Sequence[Score]) -> list[str]:
-    """The metrics that these scores have."""
-    return [metric for metric in METRICS if getattr(scores[0], metric) is not None]
-
-
-def differences(scores: Sequence[Score], pairs: Sequence[tuple[str, str]], metric: str = "psnr") -> Estimate:
-    """First minus second method of each pair, slice by slice, all pairs pooled, with its interval over subjects."""
-    known = {(score.method, score.row): getattr(score, metric) for score in scores}
-    subjects = {score.row: score.subject for score in scores}
-    values = [(subjects[row], known[first, row] - known[second, row]) for first, second in pairs for row in subjects]
-    return estimate(values)
-
-
-def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
-    """Mean of (subject, value) and its 95 % percentile interval under resampling of whole subjects."""
-    by_subject: dict[str, list[float]] = {}
-    for subject, value in values:
-        by_subject.setdefault(subject, []).append(value)
-    sums = np.array([sum(own) for own in by_subject.values()])
-    counts = np.array([len(own) for own in by_subject.values()])
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:
-        return Estimate(mean, None, None)
-
-    def ratio(total: NDArray[Any], number: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-        return np.asarray(total.sum(axis=axis) / number.sum(axis=axis))
-
-    drawn = bootstrap(
-        (sums, counts), ratio, paired=True, vectorized=True, n_resamples=10_000, method="percentile", rng=0
-    )
-    return Estimate(mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
-
-
-def table(scores: Sequence[Score]) -> str:
-    """The summary as text: one line per method, 95 % intervals in brackets."""
-    summary = summarised(scores)
-    if known_metrics(scores) == ["psnr"]:
-        heading, width = "PSNR dB on held-out samples [95 %]", 26
-        return "\n".join([f"{'':{width}}{heading}", *(f"{name:{width}}{own['psnr']}" for name, own in summary.items())])
-    lines = [f"{'':26}{'PSNR dB [95 %]':26}{'SSIM [95 %]':30}NMSE [95 %]"]
-    for method, metrics in summary.items():
-        quality, similarity, error = metrics["psnr"], metrics["ssim"], metrics["nmse"]
-        lines.append(f"{method:26}{f'{quality}':26}{f'{similarity:.4f}':30}{error:.4f}")
-    return "\n".join(lines)
-
-
-def write_scores(directory: Path, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
-    """Write slices.csv, subjects.csv and summary.json (with `about`) into `directory`."""
-    write_csv(directory / "slices.csv", [asdict(score) for score in scores])
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        groups.setdefault((score.subject, score.method), []).append(score)
-    rows = [
-        {"subject": subject, "method": method, "slices": len(group)}
-        | {metric: float(np.mean([getattr(score, metric) for score in group])) for metric in known_metrics(scores)}
-        for (subject, method), group in groups.items()
-    ]
-    write_csv(directory / "subjects.csv", rows)
-    methods = {
-        method: {metric: asdict(value) for metric, value in metrics.items()}
-        for method, metrics in summarised(scores).items()
-    }
-    counts = {
-        "subjects": len({score.subject for score in scores}),
-        "slices": len({score.row for score in scores}),
-    }
-    write_json(
-        directory / "summary.json", {**about, **counts, "interval": "95 % bootstrap over subjects", "methods": methods}
-    )
 
 
 def evaluable(recipe: Recipe[Any]) -> Evaluable:

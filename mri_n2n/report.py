@@ -14,7 +14,6 @@ from mri_n2n.drawing import draw_examples, draw_scores
 from mri_n2n.durable import check_writable, clear, write_json
 from mri_n2n.evaluation import (
     Method,
-    Score,
     evaluable,
     evaluate,
     has_reference,
@@ -23,12 +22,12 @@ from mri_n2n.evaluation import (
     pair_at,
     quality_by_subject,
     validation_places,
-    write_scores,
 )
 from mri_n2n.kspace.channels import from_channels, magnitude
 from mri_n2n.quality import QUALITY
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
+from mri_n2n.scores import Score, write_scores
 
 EXAMPLES = 3
 OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png", QUALITY)

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from mri_n2n.data.slices import PreparedData, as_images
-from mri_n2n.evaluation import evaluable, evaluate, methods_for, summarised, validation_places
+from mri_n2n.evaluation import evaluable, evaluate, methods_for, validation_places
 from mri_n2n.kspace.acquisition import split_density
 from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import MRI, Recipe, sampling_facts
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
+from mri_n2n.scores import summarised
 from mri_n2n.task import HorvitzThompson
 from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.task import Batch

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli import Device, Gpus, Targets, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 

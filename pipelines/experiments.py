@@ -18,22 +18,18 @@ from mri_n2n.evaluation import (
     INPUT,
     PLAIN,
     ZERO_FILLED,
-    Estimate,
     Method,
-    Score,
-    differences,
     evaluable,
     evaluate,
     label_for,
     methods_for,
-    summarised,
-    write_scores,
 )
 from mri_n2n.progress import say
 from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, open_run
 from mri_n2n.runs import spoken
+from mri_n2n.scores import Estimate, Score, differences, summarised, write_scores
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.tracking import PARENT, announce_experiment, mirror_experiment
 

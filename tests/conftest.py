@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 ROOT = Path(__file__).parents[1]
 MODULES = [path for package in ("mri_n2n", "natural_images") for path in (ROOT / package).rglob("*.py")]
 CHECKED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
-CHECKED = [module for module in CHECKED if not module.endswith((".cli", ".__init__"))]
+CHECKED = [module for module in CHECKED if ".cli" not in module and not module.endswith(".__init__")]
 install_import_hook(CHECKED, "typechecker.check")
 
 import pytest

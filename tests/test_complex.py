@@ -30,7 +30,6 @@ from mri_n2n.evaluation import (
     evaluate,
     methods_for,
     pair_at,
-    summarised,
     validation_places,
 )
 from mri_n2n.kspace.acquisition import zero_filled
@@ -39,9 +38,11 @@ from mri_n2n.kspace.sampling import decay_for_acceleration, exponential_density
 from mri_n2n.kspace_preparation import prepare_kspace
 from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.report import report_scores
 from mri_n2n.scans import complex_volume
+from mri_n2n.scores import summarised
 from mri_n2n.simulation import simulate_path
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.task import Undersampling

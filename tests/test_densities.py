@@ -14,7 +14,8 @@ from mri_n2n.densities import GivenDensity, given_density, with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.kspace.sampling import decay_for_edge, exponential_density
 from mri_n2n.recipes import Recipe
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 
 GRID = (48, 40)
 DECAY = decay_for_edge(GRID, 0.05)

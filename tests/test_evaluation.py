@@ -16,20 +16,15 @@ from mri_n2n.evaluation import (
     INPUT,
     PLAIN,
     ZERO_FILLED,
-    Score,
-    differences,
-    estimate,
     evaluate,
     methods_for,
     pair_at,
-    summarised,
-    table,
     validation_places,
-    write_scores,
 )
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import psnr
 from mri_n2n.recipes import Recipe
+from mri_n2n.scores import Score, differences, estimate, summarised, table, write_scores
 from mri_n2n.task import RepeatedScans, Undersampling
 from mri_n2n.training.task import network_output
 

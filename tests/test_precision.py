@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from benchmarks.precision import over_seeds, precisions
-from mri_n2n.evaluation import Score
 from mri_n2n.networks.spec import UNetSpec
+from mri_n2n.scores import Score
 
 
 def test_the_arms_differ_in_precision_alone() -> None:

@@ -10,12 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mri_n2n import reconstruction
+from mri_n2n import reconstructed_files
 from mri_n2n.data.volumes import Volume, read_volume
 from mri_n2n.errors import UsageError
 from mri_n2n.metrics import psnr
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 
 CPU = torch.device("cpu")
 
@@ -89,7 +90,7 @@ def test_an_interrupted_folder_goes_on(
     reconstructor: Reconstructor, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = reconstruction.write_volume
+    write = reconstructed_files.write_volume
 
     def dies(path: Path, *rest: object) -> None:
         if len(written) == 2:
@@ -97,10 +98,10 @@ def test_an_interrupted_folder_goes_on(
         written.append(path)
         write(path, *rest)
 
-    monkeypatch.setattr(reconstruction, "write_volume", dies)
+    monkeypatch.setattr(reconstructed_files, "write_volume", dies)
     with pytest.raises(KeyboardInterrupt):
         reconstruct_path(reconstructor, heads, tmp_path / "out", {})
-    monkeypatch.setattr(reconstruction, "write_volume", write)
+    monkeypatch.setattr(reconstructed_files, "write_volume", write)
     again = reconstruct_path(reconstructor, heads, tmp_path / "out", {})
     assert [result.output for result in again] == [tmp_path / "out" / path.name for path in sorted(heads.iterdir())[2:]]
     assert reconstruct_path(reconstructor, heads, tmp_path / "out", {}) == []
@@ -110,7 +111,7 @@ def test_beside_a_gpu_the_files_are_the_same(
     reconstructor: Reconstructor, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reconstruct_path(reconstructor, heads, tmp_path / "in-turn", {})
-    monkeypatch.setattr(reconstruction, "volumes_overlapped", lambda _: 2)
+    monkeypatch.setattr(reconstructed_files, "volumes_overlapped", lambda _: 2)
     reconstruct_path(reconstructor, heads, tmp_path / "overlapped", {})
     in_turn = {path.name: path.read_bytes() for path in (tmp_path / "in-turn").iterdir()}
     assert len(in_turn) == 2 * len(list(heads.iterdir()))
@@ -204,7 +205,8 @@ from pathlib import Path
 import torch
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 torch.manual_seed(0)
 recipe = Recipe(undersampling_task(acceleration=5.0), Optimisation(steps=1), UNetSpec(width=6))
 reconstructor = Reconstructor(recipe.network.build(), recipe, torch.device("cpu"), True)

@@ -21,7 +21,8 @@ from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.kspace.sampling import decay_for_acceleration
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task, undersampling_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.scans import complex_volume, scanned_volume, simulated_scan
 from mri_n2n.simulation import simulate_path
 from mri_n2n.task import Undersampling

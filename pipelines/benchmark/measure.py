@@ -27,7 +27,8 @@ from mri_n2n.data.subjects import SplitRequest
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.progress import say
 from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.slice_training import batch_loader
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.seeding import RandomStreams

@@ -17,7 +17,8 @@ from mri_n2n.data.series import find_series, series_names
 from mri_n2n.errors import UsageError
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.recipes import Recipe, undersampling_task
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.scans import scanned_volume
 from mri_n2n.simulation import simulate_path
 from mri_n2n.task import Undersampling

@@ -41,7 +41,8 @@ from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
 from mri_n2n.kspace.sampling import exponential_density
 from mri_n2n.quality import Quality
-from mri_n2n.reconstruction import Reconstructor, reconstruct_path
+from mri_n2n.reconstructed_files import reconstruct_path
+from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
 from pipelines.batch.folder import BatchFolder

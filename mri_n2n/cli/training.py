@@ -1,96 +1,17 @@
-"""The commands of the main job. Nothing heavy is imported before a command runs, so that --help answers at once."""
+"""The commands of a run: `train`, `evaluate`, `upload`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.data.cli import (
-    Overwrite,
-    SplitTable,
-    Strict,
-    Train,
-    Validation,
-    given,
-    phantom_command,
-    prepare,
-    report_prepared,
-    request_of,
-)
+from mri_n2n.cli.options import Device, Gpus, LossName, Targets, Values, refuse_with_resume
+from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 
-app = typer.Typer(
-    help="Train MRI reconstruction from undersampled, noisy scans only. Not for diagnostic use.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(prepare, name="prepare")
-app.command("phantom")(phantom_command)
-
-
-def _say_version(wanted: bool) -> None:
-    if wanted:
-        from mri_n2n import __version__
-
-        typer.echo(f"mri-n2n {__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def options_of_all(
-    version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Options of the program itself."""
-
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
-Gpus = Annotated[
-    int | None, typer.Option(help="Train on so many GPUs of this machine (with --device cpu: in so many processes).")
-]
-ScanEdge = Annotated[
-    float | None,
-    typer.Option(help="Sampling density at the end of the axis, of raw k-space that does not state it."),
-]
-ScanDensity = Annotated[
-    Path | None, typer.Option(help="Or: a .npy of probabilities [row column], the centre of k-space in the middle.")
-]
-Targets = Literal["noisy", "clean"]
-LossName = Literal["paper", "ht"]
-Values = Literal["real", "complex"]
 KSPACE = ("kspace", "full-kspace")  # kinds of data that are complex
 
 
-@prepare.command("kspace")
-def prepare_kspace_command(
-    context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Folder of raw k-space (.h5, .mrd, .cfl).")],
-    dest: Annotated[Path, typer.Argument(help="Folder for the prepared k-space.")],
-    train: Train = 50,
-    validation: Validation = 10,
-    split: SplitTable = None,
-    slices: Annotated[
-        str, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
-    ] = "0:2047",
-    edge_probability: ScanEdge = None,
-    density: ScanDensity = None,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Prepare raw scans, complex values and all: every slice of every coil, undersampled or fully sampled."""
-    from mri_n2n.data.raw import SUFFIXES
-    from mri_n2n.densities import given_density
-    from mri_n2n.kspace_preparation import prepare_kspace
-
-    request = request_of(context, source, split, slices, train, validation, 8, strict, overwrite, SUFFIXES)
-    report_prepared(prepare_kspace(source, dest, request, given_density(edge_probability, density)), dest)
-
-
-@app.command("train")
 def train_command(
     context: typer.Context,
     data: Annotated[
@@ -191,7 +112,6 @@ def train_command(
         raise typer.Exit(INTERRUPTED)
 
 
-@app.command("evaluate")
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
     data: Annotated[Path, typer.Argument(help="Prepared data; its validation subjects are scored.")],
@@ -205,9 +125,9 @@ def evaluate_command(
     """Score a run: PSNR, SSIM and NMSE per slice, per subject and overall, with 95 % intervals over subjects."""
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
-    from mri_n2n.evaluation import table
     from mri_n2n.report import report_scores
     from mri_n2n.run_directory import find_run, open_run
+    from mri_n2n.scores import table
 
     opened = open_run(find_run(run))
     folder = output or opened.directory / "evaluation"
@@ -229,75 +149,6 @@ def evaluate_command(
     typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT" + (" --simulate" if simulated else ""))
 
 
-@app.command("simulate")
-def simulate_command(
-    volumes: Annotated[Path, typer.Argument(help="A fully sampled volume, or a folder of them, DICOM MR series too.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the files of raw k-space.")],
-    acceleration: Annotated[
-        float | None, typer.Option(help="Keep exactly the share 1/ACCELERATION of k-space, in expectation.")
-    ] = None,
-    edge_probability: Annotated[
-        float | None,
-        typer.Option(help="Or: sampling density at the end of the axis (published: 0.025).", show_default="0.025"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other masks.")] = 0,
-    values: Annotated[
-        Values, typer.Option(help="Real images as they are, or complex ones with a smooth random phase.")
-    ] = "real",
-    coils: Annotated[
-        int | None, typer.Option(help="Receive coils of complex images, on a ring.", show_default="1")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write raw k-space (ISMRMRD) of scans simulated from magnitude volumes, one mask per volume."""
-    from mri_n2n.simulation import simulate_path
-    from mri_n2n.task import Undersampling
-
-    if acceleration is None and edge_probability is None:
-        edge_probability = 0.025
-    if values == "real" and coils is not None:
-        raise UsageError("--coils goes with --values complex: real images are those of one coil.")
-    if coils is not None and not 1 <= coils <= 64:
-        raise UsageError(f"--coils must lie in 1 .. 64, got {coils}.")
-    sampling = Undersampling(acceleration, edge_probability)
-    number = (coils or 1) if values == "complex" else None
-    done = simulate_path(volumes, out, sampling, seed, coils=number, overwrite=overwrite)
-    typer.echo(f"{len(done)} scans written to {out}. SIMULATED; not for diagnostic use.")
-    typer.echo(f"Next: mri-n2n reconstruct RUN {out} OUTPUT")
-
-
-@app.command("reconstruct")
-def reconstruct_command(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")],
-    input: Annotated[Path, typer.Argument(help="Raw k-space (.h5, .mrd, .cfl), an image, or a folder; DICOM, too.")],
-    output: Annotated[Path, typer.Argument(help="A file, or a folder for a folder.")],
-    simulate: Annotated[
-        bool, typer.Option("--simulate", help="Undersample fully sampled volumes first, as in training.")
-    ] = False,
-    white: Annotated[
-        float | None, typer.Option(help="What is white, if the input does not say (see the docs).")
-    ] = None,
-    edge_probability: ScanEdge = None,
-    density: ScanDensity = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Reconstruct scans (raw k-space) as volumes, in the scanner's geometry; or, with --simulate, volumes."""
-    from mri_n2n.densities import given_density
-    from mri_n2n.environment import chosen_device
-    from mri_n2n.reconstruction import Reconstructor, reconstruct_path
-    from mri_n2n.run_directory import find_run, open_run
-
-    opened = open_run(find_run(run))
-    known = given_density(edge_probability, density)
-    reconstructor = Reconstructor(
-        opened.network(), opened.recipe, chosen_device(device), simulate, white=white, density=known
-    )
-    for result in reconstruct_path(reconstructor, input, output, opened.provenance(), overwrite=overwrite):
-        typer.echo(f"{result.output}" + ("" if result.psnr is None else f"  PSNR {result.psnr:.2f} dB (simulated)"))
-
-
-@app.command("upload")
 def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
     """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
     from mri_n2n.run_directory import find_run, open_run
@@ -349,11 +200,3 @@ def _check_values(kind: str, values: Values | None) -> None:
     known = "complex" if kind in KSPACE else "real"
     if values is not None and values != known:
         raise UsageError(f"--values {values}: this data is {known}. Leave it out, or prepare other data.")
-
-
-def refuse_with_resume(context: typer.Context, allowed: set[str]) -> None:
-    """Raise if an option is given that a resumed run has already decided."""
-    clashing = [name for name in context.params if name not in allowed and given(context, name)]
-    if clashing:
-        names = ", ".join("--" + name.replace("_", "-") for name in clashing)
-        raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")

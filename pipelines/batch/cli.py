@@ -1,0 +1,121 @@
+"""The command of unattended work: `mri-n2n batch`, and what it shares with the DICOM node."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mri_n2n.cli.options import Device, ScanDensity, ScanEdge, Simulate, White
+from mri_n2n.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.local import Engine
+
+WeightsSha256 = Annotated[
+    str | None, typer.Option(envvar="MRI_N2N_WEIGHTS_SHA256", help="The only weights that may run, by their SHA-256.")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Studies at a time on this machine.", show_default="3 beside a GPU, else 1")
+]
+
+
+def batch_command(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of studies; or the word status.")],
+    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary.")],
+    model: Annotated[Path | None, typer.Option(help="A run's folder, or its name under runs/.")] = None,
+    simulate: Simulate = False,
+    white: White = None,
+    edge_probability: ScanEdge = None,
+    density: ScanDensity = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a study may take.")] = 3600.0,
+    grace: Annotated[float, typer.Option(help="Seconds that the study at hand still has after SIGTERM.")] = 30.0,
+    watch: Annotated[
+        float | None, typer.Option(help="Keep going: look for new studies every so many seconds, until SIGTERM.")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="One of several shares of the studies, as i/n from 0/n on.",
+            show_default="the job array's of Kubernetes or Slurm, else 0/1",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: on this machine; ray: on a Ray cluster.")
+    ] = "local",
+    workers: Workers = None,
+    weights_sha256: WeightsSha256 = None,
+    device: Device = "auto",
+) -> None:
+    """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
+
+    Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
+    another process is at work on the shard.
+    """
+    from mri_n2n.densities import given_density
+    from mri_n2n.run_directory import find_run
+    from pipelines.batch.delivery import deliveries, delivery_table
+    from pipelines.batch.folder import BatchFolder
+    from pipelines.batch.run import Limits, run_batch
+    from pipelines.batch.shard import WHOLE, chosen_shard
+    from pipelines.batch.study import Setup
+    from pipelines.batch.summary import shards, table
+
+    folder = BatchFolder(output)
+    if str(source) == "status" and model is None:
+        typer.echo(table(folder.existing()))
+        typer.echo(shards(folder), nl=False)
+        typer.echo(delivery_table(deliveries(folder)), nl=False)
+        return
+    if model is None:
+        raise UsageError("name the network: --model RUN.")
+    known = given_density(edge_probability, density)
+    setup = Setup(find_run(model), output, device, simulate, white, known, weights_sha256 or None)
+    limits, share = Limits(time_limit, grace, watch), chosen_shard(shard)
+    folder = BatchFolder(output, share)
+    if share != WHOLE:
+        typer.echo(f"Shard {share} of the studies.")
+    unattended(folder, lambda: run_batch(source, setup, limits, share, engine_of(engine, workers, device)))
+
+
+def unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
+    """Run a batch, say what became of the studies, and exit with its code."""
+    from contextlib import suppress
+    from traceback import format_exc
+
+    from pipelines.batch.delivery import deliveries, delivery_table
+    from pipelines.batch.run import Exit
+    from pipelines.batch.summary import table
+
+    try:
+        ended = work()
+    except UsageError:
+        raise
+    except KeyboardInterrupt:  # before there was anything to drain
+        raise typer.Exit(Exit.DRAINED) from None
+    except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
+        with suppress(UsageError):  # there may be no place for it yet
+            folder.remember("errors", text=format_exc())
+        typer.echo(f"error: a bug. What happened is in {folder.private / 'errors.jsonl'}.", err=True)
+        raise typer.Exit(Exit.BUG) from None
+    typer.echo(table(folder.outcomes()))
+    typer.echo(delivery_table(deliveries(folder)), nl=False)
+    typer.echo(f"Summary: {folder.path / 'summary.html'}; reconstructions: {folder.path / 'studies'}")
+    if ended == Exit.DRAINED:
+        typer.echo("Stopped. Go on with the same command.")
+    raise typer.Exit(ended)
+
+
+def engine_of(name: str, workers: int | None, device: str) -> "Engine":
+    """How several studies are worked on, as the options say."""
+    from mri_n2n.environment import chosen_device, volumes_overlapped
+    from pipelines.batch.local import on_this_machine
+
+    if name == "local":
+        return on_this_machine(max(1, volumes_overlapped(chosen_device(device))) if workers is None else workers)
+    if workers is not None:
+        raise UsageError("--workers is for this machine; Ray knows its own: leave it out with --engine ray.")
+    from pipelines.batch.ray_tasks import on_ray
+
+    return on_ray
