@@ -6,9 +6,9 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 from mri_n2n.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ASKING = threading.Lock()  # a process has one umask, and it is asked by setting it
 
 
 @contextmanager
@@ -96,12 +95,10 @@ def replacing(path: Path, aside: Path | None = None) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=aside or path.parent)
-    temporary = Path(name)
+        temporary = (aside or path.parent) / f".partial-{secrets.token_hex(6)}-{path.name}"
+        temporary.open("xb").close()  # with the permissions of any new file
     try:
-        os.close(handle)
         with writing(path):
-            temporary.chmod(0o666 & ~_umask())
             yield temporary
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
@@ -193,10 +190,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    with _ASKING:
-        current = os.umask(0o022)
-        os.umask(current)
-    return current

@@ -20,7 +20,7 @@ from mri_n2n.kspace.acquisition import Measurement, zero_filled
 from mri_n2n.kspace.channels import as_channels, from_channels, magnitude
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.progress import bar
-from mri_n2n.quality import SLICES, Quality, held_out_error, quality_of
+from mri_n2n.quality import SLICES, held_out_error, held_out_psnr
 from mri_n2n.recipes import Recipe
 from mri_n2n.scores import METRICS, Score
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
@@ -132,26 +132,29 @@ def evaluate(
         return list(chain.from_iterable(world.mapped(score, batches)))
 
 
-def quality_by_subject(
+def held_out_psnr_by_subject(
     data: PreparedData, recipe: Recipe[Any], network: nn.Module, device: torch.device
-) -> dict[str, Quality]:
-    """The `Quality` of each validation subject, without a look at the references; none for real pairs."""
+) -> dict[str, float | None]:
+    """The held-out PSNR of each validation subject, without a look at the references; none for real pairs."""
     corruption = recipe.task.corruption
     if not isinstance(corruption, Undersampling | MeasuredKspace):
         return {}
     size = slices_at_once(device)
 
-    def parts(volume: StoredVolume) -> Iterator[tuple[Measurement, list[str]]]:
+    def of(volume: StoredVolume) -> float | None:
         distinct = list(dict.fromkeys(volume.slices))
         chosen = {distinct[place] for place in evenly_spread(len(distinct), SLICES)}
         positions = [position for position, place in enumerate(volume.slices) if place in chosen]  # every coil of it
+        coils = len(positions) // len(chosen)
+        return held_out_psnr(network, recipe.task.predict, parts(volume, positions), coils)
+
+    def parts(volume: StoredVolume, positions: list[int]) -> Iterator[tuple[Measurement, list[str]]]:
         for start in range(0, len(positions), size):
             some = positions[start : start + size]
             images, generators = _drawn_from(data, [(volume, position) for position in some], device)
             yield corruption.measured(images, generators), [volume.identity(position) for position in some]
 
-    volumes = data.manifest.split("validation")
-    return {volume.subject: quality_of(network, recipe.task.predict, parts(volume)) for volume in volumes}
+    return {volume.subject: of(volume) for volume in data.manifest.split("validation")}
 
 
 def validation_places(data: PreparedData, at_most: int | None = None) -> list[tuple[StoredVolume, int]]:

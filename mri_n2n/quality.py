@@ -25,33 +25,42 @@ RARE = 0.005  # how often a value is called an outlier that was drawn like the k
 ENOUGH = 5  # subjects that an outlier is told from
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What is known of some images without a reference.
+@dataclass
+class Residual:
+    """How far images are from the samples that they were made of, all images together.
 
-    held_out_psnr: in dB, estimated as in `held_out_errors`; None where nothing was held out. consistency_residual: how
-    far the reconstructions are from the samples that they were made of, as a share of these samples' root mean square,
-    DC aside: rounding, where the acquired samples are put back. None where there are none.
+    Where the acquired samples are put back it is rounding; else something is wrong with the physics.
     """
 
-    held_out_psnr: float | None
-    consistency_residual: float | None
+    missed: float = 0.0
+    acquired: float = 0.0
+
+    def add(self, images: Float[Tensor, "b c h w"], measurement: Measurement) -> None:
+        """Some more images, and their samples."""
+        weights = measurement.multiplicity * measurement.mask
+        weights[:, 0, 0] = 0  # DC is most of the energy
+        difference = to_kspace(from_channels(images)) - measurement.samples
+        self.missed += float((weights * difference.abs().square()).sum())
+        self.acquired += float((weights * measurement.samples.abs().square()).sum())
+
+    @property
+    def share(self) -> float | None:
+        """The root mean square of the differences as a share of the samples', DC aside; None without samples."""
+        return math.sqrt(self.missed / self.acquired) if self.acquired > 0 else None
 
 
 @torch.inference_mode()
-def quality_of(
-    network: nn.Module, predict: Predict[Any], parts: Iterable[tuple[Measurement, Sequence[str]]]
-) -> Quality:
-    """Of all parts together: measurements, and the identities of their images (see `held_out_split`)."""
-    errors, missed, acquired = [], 0.0, 0.0
-    for measurement, identities in parts:
-        pair = held_out_pair(measurement, identities)
-        prediction = predict(network, pair)
-        errors.append(held_out_error(prediction, pair))
-        off, energy = _residual(prediction, pair.measurement)
-        missed, acquired = missed + off, acquired + energy
-    residual = math.sqrt(missed / acquired) if acquired > 0 else None
-    return Quality(decibels(float(torch.cat(errors).mean())), residual)
+def held_out_psnr(
+    network: nn.Module, predict: Predict[Any], parts: Iterable[tuple[Measurement, Sequence[str]]], coils: int = 1
+) -> float | None:
+    """The PSNR in dB that `held_out_errors` estimate, of all parts together; None where nothing was held out.
+
+    parts: measurements, and the identities of their images. Of several coils the errors of an image add up, which is
+    the most that they come to in the root sum of squares: so the figure does not grow with the number of coils, among
+    which the signal is divided.
+    """
+    errors = [held_out_errors(network, predict, measurement, identities) for measurement, identities in parts]
+    return decibels(coils * float(torch.cat(errors).mean()))
 
 
 @torch.inference_mode()
@@ -84,15 +93,6 @@ def held_out_split(measurement: Measurement, identities: Sequence[str]) -> tuple
 def held_out_error(prediction: Float[Tensor, "b c h w"], pair: UndersampledPair) -> Float[Tensor, " b"]:
     """The mean squared error of each image, estimated from the target's samples that are not in the input."""
     return HorvitzThompson(cap=math.inf)(prediction, pair, progress=0.0)
-
-
-def _residual(prediction: Float[Tensor, "b c h w"], measurement: Measurement) -> tuple[float, float]:
-    """The energies, without DC, of the difference between images and acquired samples, and of the samples."""
-    weights = measurement.multiplicity * measurement.mask
-    weights[:, 0, 0] = 0
-    difference = to_kspace(from_channels(prediction)) - measurement.samples
-    missed, acquired = (float((weights * part.abs().square()).sum()) for part in (difference, measurement.samples))
-    return missed, acquired
 
 
 def decibels(error: float) -> float | None:

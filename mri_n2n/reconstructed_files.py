@@ -56,11 +56,11 @@ def reconstruct_path(
         return content
 
     def work(read: Volume | ScannedVolume) -> Made:
-        array, quality = reconstructor(read)
+        made = reconstructor(read)
         volume = read.volume if isinstance(read, ScannedVolume) else read
         label = reconstructor.label(read)
-        about = {"label": label, "simulated": "SIMULATED" in label, "source_sha256": volume.sha256, "psnr": quality}
-        return Made(about, lambda path: write_volume(path, array, volume, label))
+        about = {"label": label, "simulated": "SIMULATED" in label, "source_sha256": volume.sha256, "psnr": made.psnr}
+        return Made(about, lambda path: write_volume(path, made.array, volume, label))
 
     done = work_through(
         jobs,

@@ -22,7 +22,7 @@ from mri_n2n.kspace.acquisition import Measurement, density_compensated_adjoint
 from mri_n2n.kspace.channels import from_channels
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.metrics import psnr
-from mri_n2n.quality import SLICES, Quality, quality_of
+from mri_n2n.quality import SLICES, Residual, held_out_psnr
 from mri_n2n.recipes import Recipe
 from mri_n2n.scans import ScannedVolume, complex_volume, scanned_volume
 from mri_n2n.task import Undersampling, evaluation_generator, undersampled_pair
@@ -34,6 +34,19 @@ IMAGES_OR_SCANS = (
     f"this run reconstructs raw k-space ({', '.join(raw.SUFFIXES)}): add --simulate for a fully sampled volume, or "
     "--white with the intensity that is white in a volume made of density-compensated k-space."
 )
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A volume `[row column slice]` in its source's intensities.
+
+    psnr: in dB, the mean over slices, where the undersampling was simulated here. residual: how far the images of the
+    coils are from the acquired samples (see `Residual`), where there are any.
+    """
+
+    array: NDArray[np.float32]
+    psnr: float | None
+    residual: float | None
 
 
 @dataclass(frozen=True)
@@ -140,31 +153,29 @@ class Reconstructor:
         return f"mri-n2n: {how}reconstructed by a network; not for diagnostic use"
 
     @torch.inference_mode()
-    def __call__(self, source: Volume | ScannedVolume) -> tuple[NDArray[np.float32], float | None]:
-        """Reconstruct every slice of the third axis.
-
-        Return the volume in its own intensity units, and the PSNR if known.
-        """
+    def __call__(self, source: Volume | ScannedVolume) -> Reconstruction:
+        """Reconstruct every slice of the third axis."""
         network = self.network.to(self.device).eval()
         volume = source.volume if isinstance(source, ScannedVolume) else source
         output = np.empty(volume.array.shape, np.float32)
         qualities = []
+        residual = Residual()
         depth = volume.array.shape[2]
         batch_size = self._at_once(source)
         for start in range(0, depth, batch_size):
             chosen = range(start, min(start + batch_size, depth))
             if isinstance(source, ScannedVolume):
-                images = self._scanned(network, source, chosen)
+                images = self._scanned(network, source, chosen, residual)
             else:
-                images, known = self._sliced(network, source, chosen)
+                images, known = self._sliced(network, source, chosen, residual)
                 qualities.append(known)
             output[:, :, chosen] = np.moveaxis(images.numpy(), 0, -1)
         if not np.isfinite(output).all():
             raise UsageError("the network's output is not finite: its weights are damaged or do not fit this volume.")
         quality = float(torch.cat(qualities).mean()) if qualities else math.nan
-        return output, quality if math.isfinite(quality) else None
+        return Reconstruction(output, quality if math.isfinite(quality) else None, residual.share)
 
-    def quality(self, source: Volume | ScannedVolume) -> Quality | None:
+    def held_out_psnr(self, source: Volume | ScannedVolume) -> float | None:
         """What can be said without a reference of a reconstruction from about half the samples; None for plain images.
 
         Of some slices, evenly spread.
@@ -173,7 +184,8 @@ class Reconstructor:
         if not (isinstance(source, ScannedVolume) or (self.simulate and isinstance(corruption, Undersampling))):
             return None
         network = self.network.to(self.device).eval()
-        return quality_of(network, self.recipe.task.predict, self._measured(source))
+        coils = source.coils if isinstance(source, ScannedVolume) else 1
+        return held_out_psnr(network, self.recipe.task.predict, self._measured(source), coils)
 
     def _measured(self, source: Volume | ScannedVolume) -> Iterator[tuple[Measurement, Sequence[str]]]:
         """The measurements of some slices, a few at a time, and their identities."""
@@ -205,12 +217,16 @@ class Reconstructor:
         mask, density = part.mask[rows].to(self.device), part.density.to(self.device)
         return replace(part, samples=samples, mask=mask, density=density)
 
-    def _scanned(self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int]) -> Float[Tensor, "b h w"]:
-        assert scanned.white
-        pieces = self._pieces(self._scaled(scanned, chosen), scanned.rows(chosen))
-        pairs = (undersampled_pair(piece, density_compensated_adjoint(piece)) for piece, _ in pieces)
-        images = torch.cat([from_channels(self.recipe.task.predict(network, pair)) for pair in pairs])
-        return scanned.intensities(images).cpu()
+    def _scanned(
+        self, network: nn.Module, scanned: ScannedVolume, chosen: Sequence[int], residual: Residual
+    ) -> Float[Tensor, "b h w"]:
+        images = []
+        for piece, _ in self._pieces(self._scaled(scanned, chosen), scanned.rows(chosen)):
+            pair = undersampled_pair(piece, density_compensated_adjoint(piece))
+            predicted = self.recipe.task.predict(network, pair)
+            residual.add(predicted, piece)
+            images.append(from_channels(predicted))
+        return scanned.intensities(torch.cat(images)).cpu()
 
     def _pieces(self, whole: Measurement, names: Sequence[T]) -> Iterator[tuple[Measurement, Sequence[T]]]:
         """Few enough images at a time: a slice may have many coils. names: of each image."""
@@ -227,7 +243,7 @@ class Reconstructor:
         return ((slices - offset) / scale - 0.5).to(self.device), scale, offset
 
     def _sliced(
-        self, network: nn.Module, volume: Volume, chosen: Sequence[int]
+        self, network: nn.Module, volume: Volume, chosen: Sequence[int], residual: Residual
     ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, " n"]]:
         if not self.takes_images:
             raise UsageError(IMAGES_OR_SCANS)
@@ -238,7 +254,9 @@ class Reconstructor:
             return (result + 0.5) * scale + offset, torch.zeros(0)
         generators = [evaluation_generator(f"{volume.sha256}/{place}") for place in chosen]
         pair = undersampled_pair(corruption.measure_each(seen, generators), seen)
-        result = self.recipe.task.predict(network, pair)[:, 0].cpu()
+        predicted = self.recipe.task.predict(network, pair)
+        residual.add(predicted, pair.measurement)
+        result = predicted[:, 0].cpu()
         images = seen.cpu()
         shown = images.amax((1, 2)) > images.amin((1, 2))  # a blank slice has no quality
         return (result + 0.5) * scale + offset, psnr(result, images)[shown]

@@ -1,7 +1,6 @@
 """The report of a run: scores, tables and pictures in a folder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from mri_n2n.evaluation import (
     evaluable,
     evaluate,
     has_reference,
+    held_out_psnr_by_subject,
     label_for,
     methods_for,
     pair_at,
-    quality_by_subject,
     validation_places,
 )
 from mri_n2n.kspace.channels import from_channels, magnitude
@@ -52,8 +51,8 @@ def report_scores(
         **run.provenance(),
     }
     write_scores(folder, scores, about)
-    subjects = quality_by_subject(data, run.recipe, network, device)
-    known = {subject: asdict(quality) for subject, quality in subjects.items()}
+    subjects = held_out_psnr_by_subject(data, run.recipe, network, device)
+    known = {subject: {"held_out_psnr": value} for subject, value in subjects.items()}
     write_json(folder / QUALITY, {"weights_sha256": about["weights_sha256"], "subjects": known})
     draw_scores(folder / "scores.png", scores, label)
     draw_slices(folder / "examples.png", data, run.recipe, methods, device)

@@ -1,5 +1,6 @@
 """What a run leaves on disk."""
 
+import hashlib
 import json
 import os
 import time
@@ -88,11 +89,19 @@ class Run:
             )
         return load_network(self.network_path, weights_sha256)
 
+    def identity(self) -> dict[str, Any]:
+        """What decides an output beside its input: the same wherever the run lies, and whatever it is called."""
+        recipe = json.dumps(described(self.recipe), sort_keys=True)
+        return {
+            "weights_sha256": read_json(self.network_path, "network description").get("sha256"),
+            "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
+            "mri-n2n": __version__,
+        }
+
     def provenance(self) -> dict[str, Any]:
         """What an output says of the network that made it."""
-        description = read_json(self.network_path, "network description")
-        weights, step = description.get("sha256"), description.get("step")
-        return {"run": self.name, "weights_sha256": weights, "step": step, "mri-n2n": __version__}
+        step = read_json(self.network_path, "network description").get("step")
+        return {"run": self.name, "step": step, "mlflow_run_id": tracking.run_id(self.directory), **self.identity()}
 
     def progress(self) -> tuple[int, int]:
         """Steps done and bytes of metrics.jsonl that the last checkpoint counts on; zeros without one."""

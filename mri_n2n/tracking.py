@@ -55,6 +55,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
+def run_id(directory: Path) -> str | None:
+    """The identifier that MLflow's copy of a run has; None where there is none."""
+    path = directory / STATE
+    return str(read_json(path, "tracking state")["run_id"]) if path.exists() else None
+
+
 def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
     """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 

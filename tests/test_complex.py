@@ -246,8 +246,8 @@ def test_batches_do_not_matter_and_coils_are_told_of(scans: Path, capfd: pytest.
     for size in (1, 16):
         reconstructor = Reconstructor(network, recipe, CPU, batch_size=size)
         scanned = reconstructor.read(path)
-        outputs.append(reconstructor(scanned)[0])
-        qualities.append(reconstructor.quality(scanned).held_out_psnr)
+        outputs.append(reconstructor(scanned).array)
+        qualities.append(reconstructor.held_out_psnr(scanned))
         assert scanned.coils > 1
         assert max(together) <= size  # not even the coils of one slice
     np.testing.assert_allclose(*outputs, atol=0.05)

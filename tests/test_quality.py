@@ -1,6 +1,7 @@
 """Quality without a reference: two measurements out of one, and the error on what was held out."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mri_n2n.data.volumes import read_volume
-from mri_n2n.kspace.acquisition import Measurement, acquire, split
+from mri_n2n.kspace.acquisition import Measurement, acquire, split, split_density
 from mri_n2n.kspace.channels import as_channels, from_channels
-from mri_n2n.kspace.fourier import opposite, to_kspace, whole_plane
+from mri_n2n.kspace.fourier import half_plane, opposite, to_kspace, whole_plane
 from mri_n2n.kspace.sampling import (
     decay_for_acceleration,
     draw_mask,
@@ -20,10 +21,10 @@ from mri_n2n.kspace.sampling import (
     pair_uniform,
     uniform_numbers,
 )
-from mri_n2n.quality import decibels, held_out_errors, held_out_split, outlier, quality_of
+from mri_n2n.quality import Residual, decibels, held_out_errors, held_out_psnr, held_out_split, outlier
 from mri_n2n.recipes import Optimisation, Recipe, pairs_task
 from mri_n2n.reconstruction import Reconstructor
-from mri_n2n.scans import scanned_volume, simulated_scan
+from mri_n2n.scans import complex_volume, scanned_volume, simulated_scan
 from mri_n2n.task import data_consistent, undersampled_pair
 
 CPU = torch.device("cpu")
@@ -113,6 +114,29 @@ def test_what_was_acquired_as_a_pair_is_split_as_a_pair() -> None:
     assert not (mirrored & ~first.mask).any()  # a pair is seen whole, or not at all
 
 
+def test_whole_lines_of_a_real_image_are_split_as_lines() -> None:
+    grid = (9, 8)
+    chosen = torch.rand(300, 9, generator=torch.Generator().manual_seed(0)) < 0.5
+    chosen |= chosen[:, -torch.arange(9) % 9]
+    chosen[:, 0] = True
+    density = torch.full(grid, 0.75)
+    density[0] = 1.0
+    mask = chosen[:, :, None].expand(-1, -1, 8)
+    whole = acquire(to_kspace(torch.rand(300, *grid)), half_plane(mask), density)
+    first, second = split(whole, uniform_numbers(grid, 300, torch.Generator().manual_seed(1), real=True))
+    for part in (first, second):
+        assert (part.mask == part.mask[:, :, :1]).all()
+        assert (part.mask == part.mask[:, -torch.arange(9) % 9]).all()
+    assert ((first.mask | second.mask) == whole.mask).all()
+    assert (first.mask != second.mask).any()
+
+
+def test_a_rare_sample_keeps_its_density() -> None:
+    small = torch.tensor([[[1e-9, 1e-6, 0.5, 1.0]]])
+    expected = -torch.expm1(0.5 * torch.log1p(-small.double()))
+    torch.testing.assert_close(split_density(small).double(), expected, rtol=1e-6, atol=0)
+
+
 def test_nothing_held_out_says_nothing() -> None:
     whole = measured(torch.rand(1, 8, 8), 1.0)
     assert decibels(float(held_out_errors(Grey(), data_consistent, whole, ["a"]).mean())) is None
@@ -125,10 +149,28 @@ def test_the_residual_is_what_an_image_has_not_of_the_samples(real: bool) -> Non
     images = some_images(3, (9, 8), real)
     whole = measured(images, 2.0)
     for share in (0.0, 0.5, 1.0):
-        dimmed = as_channels(images * share)
-        found = quality_of(Grey(), lambda *_, image=dimmed: image, [(whole, ["a", "b", "c"])])
-        assert found.consistency_residual == pytest.approx(1 - share, abs=1e-5)
-    assert quality_of(Grey(), data_consistent, [(whole, ["a", "b", "c"])]).consistency_residual < 1e-5
+        residual = Residual()
+        residual.add(as_channels(images[:2] * share), replace(whole, samples=whole.samples[:2], mask=whole.mask[:2]))
+        residual.add(as_channels(images[2:] * share), replace(whole, samples=whole.samples[2:], mask=whole.mask[2:]))
+        assert residual.share == pytest.approx(1 - share, abs=1e-5)
+    residual = Residual()
+    assert residual.share is None
+    residual.add(data_consistent(Grey(), undersampled_pair(whole, images)), whole)
+    assert 0 < residual.share < 1e-5
+
+
+def test_the_number_of_coils_says_nothing_of_the_quality(heads: Path) -> None:
+    """One head and mask, seen by one coil or by many: the same figure."""
+    whole_head = read_volume(sorted(heads.iterdir())[0])
+    volume = replace(whole_head, array=np.ascontiguousarray(whole_head.array[:, :, 20:28]))
+    found = []
+    for coils in (1, 4, 16):
+        decay = decay_for_acceleration((48, 48), 4.0)
+        scanned = complex_volume(simulated_scan(volume, decay, torch.Generator().manual_seed(3), coils=coils))
+        whole = replace(scanned.measurement, samples=scanned.measurement.samples / scanned.white)
+        names = [str(row // coils) for row in range(len(whole.samples))]
+        found.append(held_out_psnr(Grey(), data_consistent, [(whole, names)], coils))
+    assert max(found) - min(found) < 1.0, found
 
 
 def test_outliers_are_rare_among_their_like() -> None:
@@ -146,16 +188,15 @@ def test_a_volume_and_its_scan_are_judged(tiny_recipe: Recipe, heads: Path) -> N
     network = tiny_recipe.network.build()
     volume = read_volume(sorted(heads.iterdir())[0])
     simulating = Reconstructor(network, tiny_recipe, CPU, simulate=True)
-    quality = simulating.quality(volume)
+    quality = simulating.held_out_psnr(volume)
     assert quality is not None
-    assert quality == simulating.quality(volume)
+    assert quality == simulating.held_out_psnr(volume)
+    assert simulating(volume).residual < 1e-5
     scan = simulated_scan(volume, decay_for_acceleration((48, 48), 5.0), torch.Generator().manual_seed(0))
-    from dataclasses import replace
-
     scanned = replace(scanned_volume(scan), white=255.0)
-    other = Reconstructor(network, tiny_recipe, CPU).quality(scanned)
-    assert other is not None
-    assert other.held_out_psnr == pytest.approx(quality.held_out_psnr, abs=3)  # the same mask for every slice
-    assert other.consistency_residual < 1e-5
+    scanning = Reconstructor(network, tiny_recipe, CPU)
+    assert scanning.held_out_psnr(scanned) == pytest.approx(quality, abs=3)  # the same mask for every slice
+    assert scanning(scanned).residual < 1e-5
     pairs = Reconstructor(network, Recipe(pairs_task(), Optimisation(steps=1)), CPU)
-    assert pairs.quality(volume) is None
+    assert pairs.held_out_psnr(volume) is None
+    assert pairs(volume).residual is None

@@ -33,7 +33,8 @@ def test_any_matrix_size(tiny_recipe: Recipe, shape: tuple[int, int, int], simul
     volume = Volume(array, np.eye(4), None, (0.0, 700.0), "x")
     white = None if simulate else 700.0
     reconstructor = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate, white=white)
-    output, quality = reconstructor(volume)
+    made = reconstructor(volume)
+    output, quality = made.array, made.psnr
     assert output.shape == shape
     assert np.isfinite(output).all()
     assert (quality is not None) == simulate
@@ -47,7 +48,8 @@ def test_full_sampling_returns_the_volume(tiny_recipe: Recipe, heads: Path) -> N
 
     recipe = replace(tiny_recipe, task=undersampling_task(acceleration=1.0))
     volume = read_volume(sorted(heads.iterdir())[0])
-    output, quality = Reconstructor(recipe.network.build(), recipe, CPU, simulate=True)(volume)
+    made = Reconstructor(recipe.network.build(), recipe, CPU, simulate=True)(volume)
+    output, quality = made.array, made.psnr
     np.testing.assert_allclose(output, volume.array, atol=0.01)
     assert quality > 80
 
@@ -55,7 +57,7 @@ def test_full_sampling_returns_the_volume(tiny_recipe: Recipe, heads: Path) -> N
 def test_batches_do_not_matter(tiny_recipe: Recipe, heads: Path) -> None:
     volume = read_volume(sorted(heads.iterdir())[0])
     network = tiny_recipe.network.build()
-    one, two = (Reconstructor(network, tiny_recipe, CPU, True, size)(volume)[0] for size in (1, 16))
+    one, two = (Reconstructor(network, tiny_recipe, CPU, True, size)(volume).array for size in (1, 16))
     np.testing.assert_allclose(one, two, atol=0.05)
 
 
@@ -178,7 +180,7 @@ def test_white_is_the_scale_of_an_undersampled_image(tiny_recipe: Recipe) -> Non
     volume = Volume(array, np.eye(4), None, (-1e9, 1e9), "x")
     with pytest.raises(UsageError, match="--white"):
         Reconstructor(Watching(), tiny_recipe, CPU)(volume)
-    output, _ = Reconstructor(Watching(), tiny_recipe, CPU, white=500.0)(volume)
+    output = Reconstructor(Watching(), tiny_recipe, CPU, white=500.0)(volume).array
     assert float(seen[0].max()) == pytest.approx(1.5)
     assert float(seen[0].min()) == pytest.approx(-1.1)
     np.testing.assert_allclose(output, array, atol=1e-3)
@@ -188,7 +190,7 @@ def test_blank_slices_have_no_quality(tiny_recipe: Recipe) -> None:
     array = np.zeros((16, 16, 2), np.float32)
     array[4:9, 4:9, 0] = 1.0
     volume = Volume(array, np.eye(4), None, (0.0, 1.0), "x")
-    _, quality = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate=True)(volume)
+    quality = Reconstructor(tiny_recipe.network.build(), tiny_recipe, CPU, simulate=True)(volume).psnr
     assert quality is not None
     assert quality < 40
 

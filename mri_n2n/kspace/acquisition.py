@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Inexact
 from torch import Tensor
 
-from mri_n2n.kspace.fourier import Grid, half_plane, multiplicity, to_image, to_kspace
+from mri_n2n.kspace.fourier import Grid, half_plane, multiplicity, to_image, to_kspace, whole_plane
 from mri_n2n.kspace.sampling import shared_as_acquired
 
 
@@ -59,8 +59,12 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
     p = measurement.density
     each = split_density(p)
     both, alone = each.square() / p, each * (1 - each) / p
-    if not measurement.real:
-        uniform = shared_as_acquired(uniform, p.expand(uniform.shape), measurement.mask)
+    width, of_all = measurement.grid[1], p.expand(uniform.shape)
+    if measurement.real:
+        planes = (whole_plane(part, width) for part in (uniform, of_all, measurement.mask))
+        uniform = half_plane(shared_as_acquired(*planes))
+    else:
+        uniform = shared_as_acquired(uniform, of_all, measurement.mask)
     first = measurement.mask & (uniform < both + alone)
     second = measurement.mask & ((uniform < both) | (uniform >= both + alone))
     return _part(measurement, first, each), _part(measurement, second, each)
@@ -68,7 +72,7 @@ def split(measurement: Measurement, uniform: Float[Tensor, "b h k"]) -> tuple[Me
 
 def split_density(density: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k"]:
     """p' = 1 - √(1 - p): the density of each of two independent measurements that together have p."""
-    return 1 - (1 - density).clamp(min=0).sqrt()
+    return density / (1 + (1 - density).clamp(min=0).sqrt())  # the same, without losing the digits of a small p
 
 
 def density_compensated_adjoint(measurement: Measurement) -> Inexact[Tensor, "b h w"]:

@@ -54,8 +54,8 @@ class Outcome:
 
     study: its name here, made of its place by a hash. key: of the input's bytes, the weights, the configuration and the
     version; empty where the input could not be read. seconds: by part. clipped: voxels beyond what the input's data
-    type can hold. quality: the figures of `Quality`, and whether it is an outlier. files: SHA-256 by name. about: what
-    made the output.
+    type can hold. quality: held-out PSNR (dB), residual of consistency, whether it is an outlier. files: SHA-256 by
+    name. about: what made the output.
     """
 
     study: str

@@ -3,7 +3,8 @@
 import shutil
 import time
 import traceback
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
 from mri_n2n.errors import BadVolume, Problem, UsageError
-from mri_n2n.quality import QUALITY, Quality, outlier
-from mri_n2n.reconstruction import Reconstructor
+from mri_n2n.quality import QUALITY, outlier
+from mri_n2n.reconstruction import Reconstruction, Reconstructor
 from mri_n2n.run_directory import open_run
 from mri_n2n.scans import ScannedVolume
 from pipelines.batch import attempts
@@ -29,6 +30,7 @@ from pipelines.batch.folder import BatchFolder, study_key
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import publish, stands
 
+LIBRARIES = ("torch", "numpy")  # whose rounding an output has
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
 SHOWN = 3  # slices in a thumbnail
 CONSISTENT = 1e-3  # of the acquired samples' root mean square: far more than rounding, and far less than a picture
@@ -57,8 +59,13 @@ class Setup:
 
     def configuration(self) -> dict[str, Any]:
         """What decides an output beside its input."""
-        known = open_run(self.run).provenance()
+        known = open_run(self.run).identity()
         return {**known, "simulate": self.simulate, "white": self.white, **self.density.facts()}
+
+    def provenance(self) -> dict[str, Any]:
+        """What an output says of how it was made: the above, and what only names it."""
+        libraries = {name: version(name) for name in LIBRARIES}
+        return {**open_run(self.run).provenance(), **libraries, **self.configuration()}
 
     def expected(self) -> list[float]:
         """The held-out PSNRs of the subjects that the network was evaluated on, if it was."""
@@ -67,10 +74,10 @@ class Setup:
             return []
         known = read_json(path, "quality")
         subjects = known.get("subjects", {}) if known["weights_sha256"] == self._weights() else {}
-        return [psnr for figures in subjects.values() if (psnr := Quality(**figures).held_out_psnr) is not None]
+        return [psnr for figures in subjects.values() if (psnr := figures["held_out_psnr"]) is not None]
 
     def _weights(self) -> str:
-        return str(open_run(self.run).provenance()["weights_sha256"])
+        return str(open_run(self.run).identity()["weights_sha256"])
 
     def reconstructor(self) -> Reconstructor:
         """The network, ready."""
@@ -106,6 +113,7 @@ class StudyWork:
     def __init__(self, setup: Setup, folder: BatchFolder) -> None:
         self.folder = folder
         self._configuration = setup.configuration()
+        self._provenance = setup.provenance()
         self._reconstructor = setup.reconstructor()
         self._expected = setup.expected()
 
@@ -148,7 +156,7 @@ class StudyWork:
         except UsageError as error:  # the output is not finite
             return self._refused(replace(nothing, reason=Reason.BAD_OUTPUT), error)
         writing_begins = time.monotonic()
-        staged = self._staged(study, made, read)
+        staged = self._staged(study, key, made, read)
         if staged is None:
             return replace(nothing, reason=Reason.BAD_OUTPUT)
         if self._digest(paths, study) != digest:  # now that nothing is read any more
@@ -160,7 +168,7 @@ class StudyWork:
             clipped=made.clipped,
             quality=made.quality,
             files={file.relative_to(staged).as_posix(): sha256_of(file) for file in sorted(staged.rglob("*.*"))},
-            about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._configuration},
+            about={"label": made.label, "notes": made.notes, "source_sha256": digest, **self._provenance},
         )
         return publish(self.folder, staged, outcome)
 
@@ -183,26 +191,29 @@ class StudyWork:
     def _made(self, reconstructor: Reconstructor, read: Given) -> Made:
         began = time.monotonic()
         seen = read.volume if isinstance(read, Series) else read
-        array, _ = reconstructor(seen)
+        made = reconstructor(seen)
+        if (made.residual or 0) > CONSISTENT:
+            raise UsageError(f"the reconstruction is off the acquired samples by {made.residual:.1%}.")
         reconstructed = time.monotonic()
-        quality = reconstructor.quality(seen)
+        quality = self._quality(reconstructor, seen, made)
         return Made(
-            array,
+            made.array,
             reconstructor.label(seen),
             list(seen.notes) if isinstance(seen, ScannedVolume) else [],
-            self._judged(quality),
+            quality,
             {"network": reconstructed - began, "quality": time.monotonic() - reconstructed},
-            int((np.clip(array, *_volume(read).stored_range) != array).sum()),
+            int((np.clip(made.array, *_volume(read).stored_range) != made.array).sum()),
         )
 
-    def _judged(self, quality: Quality | None) -> dict[str, Any]:
-        """What is said of the quality; raises `UsageError` if reconstructions are not of what was acquired."""
-        if quality is None:
+    def _quality(
+        self, reconstructor: Reconstructor, seen: Volume | ScannedVolume, made: Reconstruction
+    ) -> dict[str, Any]:
+        """What is said of it without a reference; nothing of plain images."""
+        if made.residual is None:
             return {}
-        if (quality.consistency_residual or 0) > CONSISTENT:
-            raise UsageError(f"reconstructions are off the acquired samples by {quality.consistency_residual:.1%}.")
-        psnr = quality.held_out_psnr
-        return {**asdict(quality), "outlier": None if psnr is None else outlier(psnr, self._expected)}
+        psnr = reconstructor.held_out_psnr(seen)
+        unlike = None if psnr is None else outlier(psnr, self._expected)
+        return {"held_out_psnr": psnr, "consistency_residual": made.residual, "outlier": unlike}
 
     def _read(self, paths: list[Path], study: Study) -> Given:
         reconstructor = self._reconstructor
@@ -218,7 +229,7 @@ class StudyWork:
             raise BadVolume("is of a kind that this run does not reconstruct.", Problem.INCOMPATIBLE)
         return reconstructor.read(paths[0])
 
-    def _staged(self, study: Study, made: Made, read: Given) -> Path | None:
+    def _staged(self, study: Study, key: str, made: Made, read: Given) -> Path | None:
         """Write a study where it is not published yet; None if what is read back is not what was written."""
         volume = _volume(read)
         staged = self.folder.staging / study.name
@@ -235,7 +246,7 @@ class StudyWork:
             return staged
         with writing(staged):
             (staged / DERIVED).mkdir(exist_ok=True)
-            files = dicom.write_series(staged / DERIVED, made.array, read, made.label, self._configuration)
+            files = dicom.write_series(staged / DERIVED, made.array, read, made.label, key, self._provenance)
         try:
             written = dicom.read_series(files).volume
         except BadVolume:

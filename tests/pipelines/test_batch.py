@@ -40,7 +40,7 @@ from mri_n2n.data.dicom import read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
 from mri_n2n.kspace.sampling import exponential_density
-from mri_n2n.quality import Quality
+from mri_n2n.quality import Residual
 from mri_n2n.reconstructed_files import reconstruct_path
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
@@ -301,6 +301,20 @@ def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> N
     assert {outcome.reason for outcome in by_source(tmp_path / "raw").values()} == {Reason.INCOMPATIBLE}
 
 
+def test_what_a_run_is_called_and_where_it_lies_decides_nothing(
+    cli: Callable[..., Any], model: Path, tmp_path: Path
+) -> None:
+    some_series(tmp_path / "in")
+    assert cli("batch", tmp_path / "in", tmp_path / "out", "--model", model, "--simulate").code == Exit.ALL_DONE
+    (before,) = BatchFolder(tmp_path / "out").outcomes()
+    assert {"run", "step", "mlflow_run_id", "recipe_sha256", "torch", "numpy"} < set(before.about)
+    shutil.copytree(model, tmp_path / "model")
+    again = cli("batch", tmp_path / "in", tmp_path / "out", "--model", tmp_path / "model", "--simulate")
+    assert again.code == Exit.ALL_DONE
+    assert BatchFolder(tmp_path / "out").outcomes() == [before]
+    assert len(list((tmp_path / "out" / "studies" / before.study).iterdir())) == 1
+
+
 def test_all_done_is_zero_and_the_same_as_reconstruct(
     cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path
 ) -> None:
@@ -497,7 +511,7 @@ def test_an_output_of_other_samples_is_our_failure(
     (tmp := work.folder.status_path("s")).unlink()
     shutil.rmtree(work.folder.path / "studies")
     (work.folder.path / "studies").mkdir()
-    monkeypatch.setattr(Reconstructor, "quality", lambda *_: Quality(30.0, 0.01))
+    monkeypatch.setattr(Residual, "share", 0.01)
     assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
     assert tmp.exists()
 

@@ -592,7 +592,7 @@ def test_delivered_series_are_removed_when_that_is_asked_for(
         assert work.look(listener) == []
         source = dicom.read_series(files)
         (tmp_path / "derived").mkdir()
-        ours, *_ = dicom.write_series(tmp_path / "derived", source.volume.array, source, "", {})
+        ours, *_ = dicom.write_series(tmp_path / "derived", source.volume.array, source, "", "key", {})
         assert work.take(arrival(ours)) == 0x0124
         (late,) = some_series(tmp_path / "late", lambda number, one: _renamed(one, SERIES, 77), slices=1)
         assert work.take(arrival(late)) == 0x0124

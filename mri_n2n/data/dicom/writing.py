@@ -49,16 +49,20 @@ LONGEST_DECIMAL = 16  # characters
 
 @quietly()
 def write_series(
-    folder: Path, array: NDArray[np.float32], series: Series, description: str, provenance: Mapping[str, Any]
+    folder: Path,
+    array: NDArray[np.float32],
+    series: Series,
+    description: str,
+    identity: str,
+    provenance: Mapping[str, Any],
 ) -> list[Path]:
     """Write `array` as a series derived from `series`, a file per slice, in its stored units; return the files.
 
-    UIDs depend on the source's, its content and `provenance` alone, so that sending it twice makes no duplicate. Study,
-    patient, frame of reference and positions stay; private tags are dropped. description: in SeriesDescription, and
-    what DerivationDescription says. provenance: what made it.
+    Study, patient, frame of reference and positions stay; private tags are dropped. identity: of the source's content
+    and all else that decides the values; UIDs depend on it and the source's alone, so that sending it twice makes no
+    duplicate. description: in SeriesDescription, and what DerivationDescription says. provenance: what made it.
     """
     made = "/".join(f"{name}={value}" for name, value in sorted(provenance.items()))
-    identity = f"{series.volume.sha256}/{made}"  # a series that has grown since makes other images
     sources = [opened(path) for path in series.files]
     slope, intercept = scale(sources)
     low, high = stored_limits(sources[0])
