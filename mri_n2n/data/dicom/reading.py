@@ -10,6 +10,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
+from mri_n2n.data.slice_spacing import slice_step
 from mri_n2n.data.volumes import MOST_VOXELS, Volume
 from mri_n2n.errors import BadVolume, Problem, one_line, problem_of
 
@@ -151,20 +152,10 @@ def _affine(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
     """Voxel `[column row slice]` to millimetres (RAS+); raises for gaps, slices at one place, and none in line."""
     first = datasets[0]
     positions = np.array([[float(value) for value in dataset.ImagePositionPatient] for dataset in datasets])
-    steps = np.diff(positions, axis=0)
-    lengths = np.linalg.norm(steps, axis=1)
-    if len(datasets) == 1:
-        step = _normal(first) * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
+    if len(datasets) > 1:
+        step = slice_step(positions)
     else:
-        step = np.median(steps, axis=0)
-        length = float(np.linalg.norm(step))
-        if lengths.min() < 0.01:
-            raise BadVolume("has two slices at one place.", Problem.DUPLICATE)
-        if lengths.max() > 1.5 * length:
-            raise BadVolume("has a gap: a slice is missing.", Problem.INCOMPLETE)
-        if np.abs(steps - step).max() > max(0.02 * length, 0.02):
-            raise BadVolume("has slices that do not lie in line at equal distances.", Problem.UNSUPPORTED)
-        step = (positions[-1] - positions[0]) / (len(datasets) - 1)
+        step = _normal(first) * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
     along = np.array([float(value) for value in first.ImageOrientationPatient]).reshape(2, 3)
     between_rows, between_columns = (float(value) for value in first.PixelSpacing)
     affine = np.eye(4)
