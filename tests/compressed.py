@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 
+from mri_n2n.data.dicom.pixels import READABLE
+
 LENGTHS = [0, 1, 4, 2, *[1] * 10, 0, 0]  # how many codes of 1, 2... 16 bits, for the 17 categories
 Encoder = Callable[[NDArray[np.uint16], int], bytes]
 
@@ -74,7 +76,7 @@ ENCODERS: dict[uid.UID, Encoder] = {
     uid.JPEG2000Lossless: jpeg_2000,
 }
 
-SYNTAXES = (*ENCODERS, uid.JPEGLSLossless, uid.RLELossless)
+SYNTAXES = tuple(one for one in (*ENCODERS, uid.JPEGLSLossless, uid.RLELossless) if one in READABLE)
 
 
 def compress(one: Dataset, syntax: uid.UID, stream: bytes | None = None) -> None:

@@ -69,8 +69,8 @@ def test_values_are_those_of_the_uncompressed_series(tmp_path: Path, syntax: uid
 @pytest.mark.parametrize(("asked", "syntax"), WITH_DCMTK.items(), ids=lambda one: "".join(one))
 def test_another_program_compresses_a_real_series(tmp_path: Path, asked: tuple[str, ...], syntax: uid.UID) -> None:
     folder = SHARED / "mri" / "dicom" / "mprage-32"
-    if not folder.is_dir() or not shutil.which(asked[0]):
-        pytest.skip(f"no DICOM at {folder}, or no {asked[0]} (Debian: dcmtk)")
+    if not folder.is_dir() or not shutil.which(asked[0]) or syntax not in SYNTAXES:
+        pytest.skip(f"no DICOM at {folder}, no {asked[0]} (Debian: dcmtk), or no decoder")
     files = sorted(folder.iterdir())[:: 1 if asked[-1] in ("+e1", "+el") else 8]
     for path in files:
         subprocess.run([*asked, path, tmp_path / path.name], check=True, capture_output=True)

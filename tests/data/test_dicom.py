@@ -159,7 +159,7 @@ def test_another_program_makes_one_volume_of_it(tmp_path: Path, mprage: Path) ->
     ("edit", "problem", "message"),
     [
         (everywhere(Modality="CT"), Problem.UNSUPPORTED, "MR"),
-        (everywhere(SOPClassUID=uid.EnhancedMRImageStorage), Problem.UNSUPPORTED, "classic"),
+        (everywhere(SOPClassUID=uid.EnhancedMRImageStorage), Problem.UNSUPPORTED, "Enhanced MR .* emf2sf"),
         (everywhere(NumberOfFrames=2), Problem.UNSUPPORTED, "frames"),
         (everywhere(PhotometricInterpretation="RGB"), Problem.UNSUPPORTED, "grey"),
         (at(2, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), Problem.UNSUPPORTED, "one geometry"),

@@ -16,7 +16,8 @@ from mri_n2n.data.dicom import jpeg, jpeg_lossless
 
 _JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _DECODERS = {uid.JPEGLSLossless: "pyjpegls", uid.JPEG2000Lossless: "pillow", uid.RLELossless: "pydicom"}
-READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless, *_JPEG, uid.JPEGLSLossless, uid.JPEG2000Lossless)
+_DECODED = tuple(syntax for syntax in _DECODERS if get_decoder(syntax).is_available)  # JPEG-LS is not everywhere
+READABLE = (*uid.UncompressedTransferSyntaxes, *_JPEG, *_DECODED)
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
