@@ -3,14 +3,20 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.fileset import FileSet
 
 SERIES, STUDY, FRAME = (f"1.2.826.0.1.3680043.8.498.{number}" for number in (1, 2, 3))
 ALONG = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]  # rows to the left and back, columns to the feet
+
+OTHER = "1.2.3"  # another series
+MEDIA = {"StudyDate": "20200101", "StudyTime": "101112", "StudyID": "1", "AccessionNumber": "1"}
 
 Edit = Callable[[int, Dataset], None]
 
@@ -45,6 +51,22 @@ def some_series(folder: Path, edit: Edit | None = None, *, slices: int = 5, seed
         files.append(folder / f"IM{(7 * number) % slices:03d}")
         one.save_as(files[-1], enforce_file_format=True)
     return sorted(files)
+
+
+def some_media(folder: Path) -> Path:
+    """Two series of five and three images with a DICOMDIR, as a CD has them."""
+    written = FileSet()
+    with TemporaryDirectory() as place:
+        for path in some_series(Path(place) / "one", everywhere(**MEDIA)):
+            written.add(path)
+        for number, path in enumerate(some_series(Path(place) / "two", everywhere(**MEDIA), slices=3)):
+            image = pydicom.dcmread(path)
+            image.SeriesInstanceUID, image.SOPInstanceUID = OTHER, f"{OTHER}.{number}"
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            written.add(image)
+        written.write(folder)
+    written._stage["t"].cleanup()  # else it is left to the garbage, with a warning
+    return folder
 
 
 def at(number: int, **changes: Any) -> Edit:

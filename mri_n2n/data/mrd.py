@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mri_n2n.data.hdf5 import inside, text
-from mri_n2n.data.mrd_geometry import DIRECTIONS, SAME_PLACE, slab_affine, stack_affine
+from mri_n2n.data.mrd_geometry import DIRECTIONS, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import Header, composed, parsed
 from mri_n2n.data.scan import HUGE, LPS, MOST_VALUES, Scan
+from mri_n2n.data.slice_spacing import SAME_PLACE
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.mrd_header import Header
 from mri_n2n.data.scan import UNORIENTED, affine_around
+from mri_n2n.data.slice_spacing import SAME_PLACE, slice_step
 from mri_n2n.errors import BadVolume, Problem
 
 DIRECTIONS = ("phase_dir", "slice_dir", "read_dir")  # row, column, readout of a 3-D scan
-SAME_PLACE = 0.01  # mm
 
 Geometry = tuple[NDArray[np.float64], tuple[str, ...]]
 
@@ -39,7 +39,7 @@ def stack_affine(head: Any, places: Mapping[int, Any], header: Header) -> tuple[
     order = np.argsort(positions @ axes[:, 2], kind="stable")
     step, middle = axes[:, 2] * thickness, positions[0]
     if len(positions) > 1 and not (notes and (np.ptp(positions, axis=0) < SAME_PLACE).all()):
-        step = _step(positions[order])
+        step = slice_step(positions[order])
         middle = positions[order][0] + len(positions) // 2 * step
     elif len(positions) > 1:
         notes = (*notes, f"states no positions: its slices are taken to lie {thickness:g} mm apart.")
@@ -53,19 +53,3 @@ def _axes(head: Any, names: tuple[str, ...]) -> Geometry:
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
         raise BadVolume("has directions that are not at right angles.", Problem.UNSUPPORTED)
     return axes, ()
-
-
-def _step(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From slice to slice, in mm."""
-    steps = np.diff(positions, axis=0)
-    lengths = np.linalg.norm(steps, axis=1)
-    usual = np.median(steps, axis=0)
-    length = float(np.linalg.norm(usual))
-    if lengths.min() < SAME_PLACE:
-        raise BadVolume("has two slices at one place.", Problem.DUPLICATE)
-    if lengths.max() > 1.5 * lengths.min():
-        raise BadVolume("has a gap: a slice is missing.", Problem.INCOMPLETE)
-    if np.abs(steps - usual).max() > max(0.02 * length, 0.02):
-        raise BadVolume("has slices that do not lie in line at equal distances.", Problem.UNSUPPORTED)
-    mean: NDArray[np.float64] = (positions[-1] - positions[0]) / len(steps)
-    return mean

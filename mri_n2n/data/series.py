@@ -18,7 +18,7 @@ def find_series(source: Path, known: tuple[str, ...]) -> SeriesFiles:
         return {}
     others = sorted(path for path in source.rglob("[!.]*") if not suffix(path, known) and path.is_file())
     found: dict[Path, tuple[Path, ...]] = {}
-    for uid, files in dicom.find_series(others).items():
+    for uid, files in dicom.find_series(others).series.items():
         for group in [files] if uid else [[file] for file in files]:  # nobody knows what these belong to
             found[group[0]] = tuple(group)
     return found

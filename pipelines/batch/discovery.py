@@ -19,12 +19,14 @@ class Study:
     """One piece of work: a file, or the files of a DICOM series.
 
     name: what it is called here, made by a hash of its place, or of the series' UID: nothing of them can be read from
-    it. files: relative to the folder that was searched.
+    it. files: relative to the folder that was searched. missing: images of the series that a DICOMDIR lists and no file
+    is of.
     """
 
     name: str
     files: tuple[str, ...]
     series: bool = False
+    missing: int = 0
 
 
 Heed = Callable[[], object]  # called for every file: it may raise, to end the search
@@ -43,11 +45,13 @@ def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
         else:
             others.append(relative)
     known = set()
-    for uid, paths in dicom.find_series(_heeded((source / relative for relative in others), heed)).items():
+    series = dicom.find_series(_heeded((source / relative for relative in others), heed))
+    for uid, paths in series.series.items():
         relatives = [path.relative_to(source).as_posix() for path in paths]
         known.update(relatives)
         if uid:
-            found.append(Study(study_name(f"series {uid}"), tuple(relatives), series=True))
+            missing = series.missing.get(uid, 0)
+            found.append(Study(study_name(f"series {uid}"), tuple(relatives), series=True, missing=missing))
         else:  # nobody knows what these belong to
             found += [_alone(relative) for relative in relatives]
     places = {PurePosixPath(relative).parent for relative in known}

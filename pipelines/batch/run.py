@@ -199,7 +199,7 @@ def _summarise(folder: BatchFolder, supervision: Supervision, *, wait: bool) -> 
 
 def _seen(source: Path, study: Study, supervision: Supervision) -> _Seen:
     """What a look shows of a study without reading it: size and time of each file."""
-    found = []
+    found = [("", study.missing, 0)]
     for relative in study.files:
         supervision.heed()
         try:

@@ -180,7 +180,8 @@ class StudyWork:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
-            return dicom.files_sha256(paths) if study.series else raw.content_sha256(paths[0])
+            digest = dicom.files_sha256(paths) if study.series else raw.content_sha256(paths[0])
+            return f"{digest} and {study.missing} missing" if study.missing else digest
         except PermissionError:
             return Outcome(study.name, Reason.NO_PERMISSION)
         except FileNotFoundError:
@@ -220,6 +221,8 @@ class StudyWork:
         if study.series:
             if not reconstructor.takes_images:
                 raise BadVolume("is images, and this run reconstructs raw k-space.", Problem.INCOMPATIBLE)
+            if study.missing:
+                raise BadVolume(f"lacks {study.missing} images that a DICOMDIR lists.", Problem.INCOMPLETE)
             series = dicom.read_series(paths)
             if series.derived:  # else they would come back for ever from a PACS
                 raise BadVolume("was derived by this program.", Problem.UNSUPPORTED)

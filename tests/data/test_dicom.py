@@ -20,6 +20,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from mri_n2n.data.dicom import files_sha256, find_series, is_dicom, read_series, write_series
+from mri_n2n.data.dicom.finding import Found
 from mri_n2n.errors import BadVolume, Problem
 
 LABEL = "mri-n2n: SIMULATED undersampling, reconstructed by a network; not for diagnostic use"
@@ -158,7 +159,7 @@ def test_another_program_makes_one_volume_of_it(tmp_path: Path, mprage: Path) ->
     ("edit", "problem", "message"),
     [
         (everywhere(Modality="CT"), Problem.UNSUPPORTED, "MR"),
-        (everywhere(SOPClassUID=uid.EnhancedMRImageStorage), Problem.UNSUPPORTED, "classic"),
+        (everywhere(SOPClassUID=uid.EnhancedMRImageStorage), Problem.UNSUPPORTED, "Enhanced MR .* emf2sf"),
         (everywhere(NumberOfFrames=2), Problem.UNSUPPORTED, "frames"),
         (everywhere(PhotometricInterpretation="RGB"), Problem.UNSUPPORTED, "grey"),
         (at(2, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), Problem.UNSUPPORTED, "one geometry"),
@@ -194,7 +195,7 @@ def test_series_are_told_apart_by_what_is_in_the_files(tmp_path: Path) -> None:
     directory.SOPClassUID = directory.file_meta.MediaStorageSOPClassUID = uid.MediaStorageDirectoryStorage
     directory.save_as(tmp_path / "a" / "DICOMDIR", enforce_file_format=True)
     found = find_series(sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file()))
-    assert found == {SERIES: one, "1.2.3": two, "": [tmp_path / "a" / "cut.dcm"]}
+    assert found == Found({SERIES: one, "1.2.3": two, "": [tmp_path / "a" / "cut.dcm"]}, {})
     assert not is_dicom(tmp_path / "a" / "readme")
 
 
@@ -234,7 +235,7 @@ def test_damage_is_a_refusal(tmp_path: Path, data: st.DataObject) -> None:
     files = some_series(tmp_path / "in", slices=2)
     victim = data.draw(st.sampled_from(files))
     victim.write_bytes(damaged(victim.read_bytes(), data))
-    for paths in find_series(files).values():
+    for paths in find_series(files).series.values():
         try:
             series = read_series(paths)
         except BadVolume:

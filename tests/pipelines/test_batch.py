@@ -17,6 +17,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from batch_runs import (
@@ -33,7 +34,7 @@ from batch_runs import (
     start,
     wait_for,
 )
-from dicom_files import Edit, at, everywhere, gap, some_series
+from dicom_files import Edit, at, everywhere, gap, some_media, some_series
 from raw_files import write_cfl
 
 from mri_n2n.data.dicom import read_series
@@ -313,6 +314,26 @@ def test_what_a_run_is_called_and_where_it_lies_decides_nothing(
     assert again.code == Exit.ALL_DONE
     assert BatchFolder(tmp_path / "out").outcomes() == [before]
     assert len(list((tmp_path / "out" / "studies" / before.study).iterdir())) == 1
+
+
+def test_a_slice_that_only_a_dicomdir_knows_of(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+    """What it says counts as long as it is there."""
+    ward = some_media(tmp_path / "ward")
+    asked = ("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
+
+    def reasons() -> list[Reason]:
+        return sorted(outcome.reason for outcome in BatchFolder(tmp_path / "out").outcomes())
+
+    assert cli(*asked).code == Exit.ALL_DONE
+    assert reasons() == [Reason.RECONSTRUCTED] * 2
+    images = [path for path in ward.rglob("*") if path.is_file() and path.name != "DICOMDIR"]
+    max(images, key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[1])).unlink()
+    assert cli(*asked).code == Exit.SOME_NOT
+    assert reasons() == [Reason.INCOMPLETE, Reason.RECONSTRUCTED]
+    assert "DICOMDIR lists" in (tmp_path / "out/private/errors.jsonl").read_text()
+    (ward / "DICOMDIR").unlink()
+    assert cli(*asked).code == Exit.ALL_DONE
+    assert reasons() == [Reason.RECONSTRUCTED] * 2
 
 
 def test_all_done_is_zero_and_the_same_as_reconstruct(

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import shutil
 import signal
 import socket
 import stat
@@ -17,11 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+from compressed import compress
 from dicom_files import SERIES, everywhere, some_series
 from dicom_peers import CT, Pacs, ask_echo, calling, free_port, start_node, store, wait_until
 from pydicom import uid
+from pydicom.dataset import Dataset
 
 from mri_n2n.data import dicom
 from mri_n2n.durable import sha256_of
@@ -42,6 +46,12 @@ from pipelines.node.sender import Sender
 
 ANYBODY = (Caller("SCANNER"),)
 KEEP = Room(reserve=0)
+STORESCU = {  # its options that propose an encoding
+    uid.JPEGLosslessSV1: "-xs",
+    uid.JPEGLSLossless: "-xt",
+    uid.JPEG2000Lossless: "-xv",
+    uid.RLELossless: "-xr",
+}
 STUDY = study_name(f"series {SERIES}")
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pynetdicom leaves them to Python
 
@@ -145,6 +155,38 @@ def test_the_handler_gets_what_was_sent(tmp_path: Path) -> None:
         again = dicom.received(arrival.kind, arrival.name, arrival.syntax, arrival.dataset)
         assert dicom.same(again.content, path.read_bytes())
         assert (again.series, again.derived) == (SERIES, False)
+
+
+@pytest.mark.parametrize("syntax", dicom.SENT)
+def test_what_can_be_read_can_be_sent(inbox: Inbox, tmp_path: Path, syntax: str) -> None:
+    """In every encoding, and what arrives is read as it was."""
+    plain = dicom.read_series(some_series(tmp_path / "plain", slices=2)).volume
+    files = some_series(tmp_path / "in", lambda _, one: _encoded(one, uid.UID(syntax)), slices=2)
+    came: list[dicom.Instance] = []
+
+    def take(arrival: Arrival) -> int:
+        came.append(dicom.received(arrival.kind, arrival.name, arrival.syntax, arrival.dataset))
+        inbox.keep(came[-1], arrival.sender)
+        return 0x0000
+
+    with door(take) as port:
+        assert store(port, files, syntax=syntax) == [0, 0]
+        assert [dicom.same(one.content, path.read_bytes()) for one, path in zip(came, files, strict=True)] == [True] * 2
+        if syntax in STORESCU and shutil.which("storescu"):
+            asked = ["storescu", STORESCU[syntax], "-aet", "SCANNER", "-aec", "MRI-N2N", "127.0.0.1", str(port), *files]
+            subprocess.run(asked, check=True, capture_output=True)
+            assert [dicom.same(one.content, path.read_bytes()) for one, path in zip(came[2:], files, strict=True)]
+    (study,) = inbox.stable(0, set())
+    series = dicom.read_series([inbox.path / name for name in study.files])
+    np.testing.assert_array_equal(series.volume.array, plain.array)
+
+
+def _encoded(one: Dataset, syntax: uid.UID) -> None:
+    if syntax.is_encapsulated:
+        compress(one, syntax)
+    one.file_meta.TransferSyntaxUID = syntax
+    if not syntax.is_little_endian:
+        one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
 
 
 def test_addresses_are_told_apart() -> None:

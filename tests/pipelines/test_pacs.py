@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from compressed import compress
 from conftest import SHARED
-from dicom_files import faults
+from dicom_files import faults, some_series
 from dicom_peers import free_port, start_node, wait_until
 from orthanc import MISSING, Orthanc, orthanc
+from pydicom import uid
 
 from mri_n2n.data.dicom import read_series
 from pipelines.batch.run import Exit
@@ -89,3 +91,24 @@ def test_a_real_series_goes_to_the_node_and_comes_back(
         received.update({name: event[name] for name in event if event["event"] == "received" and name in ANSWERS})
     assert received == {"kept": 32, "again": 64, "derived by this program": 32}
     assert cli("batch", "status", tmp_path / "out").out.splitlines()[-1] == "| ORTHANC | delivered | 1 |"
+
+
+def test_a_series_that_is_kept_compressed_comes_as_it_is(model: Path, tmp_path: Path) -> None:
+    """Lossless JPEG, as archives keep it."""
+    files = some_series(tmp_path / "in", lambda _, one: compress(one, uid.JPEGLosslessSV1))
+    port = free_port()
+    with orthanc(tmp_path / "pacs", ("MRI-N2N", port)) as pacs:
+        process = start_node(model, tmp_path, port, f"{pacs.title}@127.0.0.1:{pacs.dicom}", caller=pacs.title)
+        try:
+            for path in files:
+                pacs.ask("/instances", path.read_bytes())
+            (series,) = pacs.ask("/series")
+            pacs.ask("/modalities/node/store", {"Resources": [series], "Synchronous": True})
+            wait_until(lambda: pacs.ask("/statistics")["CountInstances"] == 10, 120, lambda: process.poll() is None)
+            sent = [pydicom.dcmread(path) for path in (tmp_path / "inbox").rglob("*.dcm")]
+            assert {one.file_meta.TransferSyntaxUID for one in sent} == {uid.JPEGLosslessSV1}
+            kept = {one.SOPInstanceUID: one.PixelData for one in map(pydicom.dcmread, files)}
+            assert {one.SOPInstanceUID: one.PixelData for one in sent} == kept
+        finally:
+            process.kill()
+            process.wait()

@@ -3,7 +3,8 @@
 Classic MR only: one slice per file. Values are stored values with the file's rescale slope and intercept.
 """
 
-from mri_n2n.data.dicom.files import PREAMBLE, files_sha256, find_series, is_dicom
+from mri_n2n.data.dicom.files import PREAMBLE, files_sha256, is_dicom
+from mri_n2n.data.dicom.finding import find_series
 from mri_n2n.data.dicom.instance import MR_IMAGES, SENT, Instance, received, same
 from mri_n2n.data.dicom.reading import Series, read_series
 from mri_n2n.data.dicom.writing import write_series

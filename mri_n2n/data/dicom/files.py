@@ -1,4 +1,4 @@
-"""DICOM files: found among others, opened without inflating or warning of anything, hashed by their contents."""
+"""DICOM files: told from others, opened without inflating or warning of anything, hashed by their contents."""
 
 import hashlib
 import logging
@@ -16,10 +16,8 @@ from pydicom.filereader import read_file_meta_info
 
 from mri_n2n.errors import UNREADABLE
 
-SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
 FOREIGN = (*UNREADABLE, InvalidDicomError, BytesLengthException)  # what is raised on bytes that are no DICOM
 PREAMBLE = 132  # bytes, the last four of which say that it is DICOM
-_DIRECTORY = "1.2.840.10008.1.3.10"
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what it says of a file may name a person
 config.settings.reading_validation_mode = config.IGNORE  # what others wrote is not ours to mend
@@ -32,32 +30,6 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def find_series(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """The DICOM files among these by their SeriesInstanceUID, which is empty where it cannot be read.
-
-    Directories (DICOMDIR) are left out: they name what lies beside them.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in files:
-        if is_dicom(path):
-            kind, series = _identity(path)
-            if kind != _DIRECTORY:
-                found.setdefault(series, []).append(path)
-        elif path.name.lower().endswith(SUFFIXES):
-            found.setdefault("", []).append(path)
-    return found
-
-
-@quietly()
-def _identity(path: Path) -> tuple[str, str]:
-    """SOP class and series of a file; empty where it does not say, or cannot be read."""
-    try:
-        head = opened(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPClassUID"])
-        return str(head.get("SOPClassUID") or ""), str(head.get("SeriesInstanceUID") or "")
-    except FOREIGN:
-        return "", ""
 
 
 def is_dicom(path: Path) -> bool:

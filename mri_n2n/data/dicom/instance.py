@@ -10,7 +10,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 
 from mri_n2n.data.dicom.files import FOREIGN, quietly
-from mri_n2n.data.dicom.reading import MAKER, READABLE, is_derived
+from mri_n2n.data.dicom.pixels import READABLE
+from mri_n2n.data.dicom.reading import MAKER, is_derived
 from mri_n2n.errors import BadVolume, Problem
 
 MR_IMAGES = str(uid.MRImageStorage)

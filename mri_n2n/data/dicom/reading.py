@@ -10,13 +10,15 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
+from mri_n2n.data.dicom.pixels import LOSSY, READABLE, stored_values
+from mri_n2n.data.slice_spacing import slice_step
 from mri_n2n.data.volumes import MOST_VOXELS, Volume
 from mri_n2n.errors import BadVolume, Problem, one_line, problem_of
 
+UNSUPPORTED = Problem.UNSUPPORTED
 MAKER = "mri-n2n"  # as the headers of derived images call this program
 MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-READABLE = (*uid.UncompressedTransferSyntaxes, uid.RLELossless)
 PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
 ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
 ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
@@ -83,13 +85,20 @@ def _check(dataset: Dataset, first: Dataset, count: int) -> None:
     if not all(dataset.get(name) for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
         raise BadVolume("does not say what it is. It may be truncated.")
     if dataset.get("Modality") != "MR" or dataset.get("SOPClassUID") != uid.MRImageStorage:
-        raise BadVolume("is no classic MR series, one slice per file.", Problem.UNSUPPORTED)
+        raise BadVolume(
+            f"is {_named(dataset)}, expected classic MR, one slice per file.{_advice(dataset)}", UNSUPPORTED
+        )
     if dataset.get("SamplesPerPixel", 1) != 1 or dataset.get("PhotometricInterpretation") != "MONOCHROME2":
-        raise BadVolume("is not grey (MONOCHROME2).", Problem.UNSUPPORTED)
+        raise BadVolume("is not grey (MONOCHROME2).", UNSUPPORTED)
     if int(dataset.get("NumberOfFrames") or 1) != 1:
-        raise BadVolume("has several frames in a file.", Problem.UNSUPPORTED)
-    if dataset.file_meta.get("TransferSyntaxUID") not in READABLE:
-        raise BadVolume("is compressed in a way that is not read.", Problem.UNSUPPORTED)
+        raise BadVolume("has several frames in a file, expected one slice per file.", UNSUPPORTED)
+    syntax = uid.UID(str(dataset.file_meta.get("TransferSyntaxUID")))
+    if syntax in LOSSY:
+        raise BadVolume(f"is compressed with loss ({syntax.name}). Have it sent uncompressed, or without.", UNSUPPORTED)
+    if syntax not in READABLE:
+        raise BadVolume(
+            f"is compressed in a way that is not read ({syntax.name}). Have it sent uncompressed.", UNSUPPORTED
+        )
     if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) * count > MOST_VOXELS:
         raise BadVolume("states more voxels than is plausible.", Problem.IMPLAUSIBLE)
     for name in ALIKE:
@@ -97,15 +106,25 @@ def _check(dataset: Dataset, first: Dataset, count: int) -> None:
         if name == "ImageOrientationPatient" and one is not None and other is not None:
             one, other = (np.round([float(value) for value in values], 3).tolist() for values in (one, other))
         if one != other:
-            raise BadVolume(f"has slices that differ in {name}, expected one geometry.", Problem.UNSUPPORTED)
+            raise BadVolume(f"has slices that differ in {name}, expected one geometry.", UNSUPPORTED)
     for name in ALIKE_STORED:
         if dataset.get(name) != first.get(name):
-            raise BadVolume(f"has slices that differ in {name}.", Problem.UNSUPPORTED)
+            raise BadVolume(f"has slices that differ in {name}.", UNSUPPORTED)
+
+
+def _named(dataset: Dataset) -> str:
+    kind = uid.UID(str(dataset.SOPClassUID))
+    return f"{kind.name}, {dataset.get('Modality') or 'of no modality'}"
+
+
+def _advice(dataset: Dataset) -> str:
+    enhanced = dataset.SOPClassUID in (uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage)
+    return " Convert it, with dcm4che's emf2sf or so." if enhanced else ""
 
 
 def _values(dataset: Dataset) -> NDArray[np.float32]:
     """`[row column]` with slope and intercept applied."""
-    pixels = dataset.pixel_array
+    pixels = stored_values(dataset)
     if pixels.shape != (dataset.Rows, dataset.Columns) or min(pixels.shape) < 1:
         raise BadVolume(f"has slices of shape {pixels.shape}.", Problem.DAMAGED)
     slope, intercept = _own_scale(dataset)
@@ -140,7 +159,7 @@ def _normal(dataset: Dataset) -> NDArray[np.float64]:
 def _place(dataset: Dataset) -> float:
     """Millimetres along the normal of the slices."""
     if "ImageOrientationPatient" not in dataset or "ImagePositionPatient" not in dataset:
-        raise BadVolume("does not say where its slices lie.", Problem.UNSUPPORTED)
+        raise BadVolume("does not say where its slices lie.", UNSUPPORTED)
     place = float(_normal(dataset) @ [float(value) for value in dataset.ImagePositionPatient])
     if not np.isfinite(place):
         raise BadVolume("has a slice at no finite place.", Problem.IMPLAUSIBLE)
@@ -151,20 +170,10 @@ def _affine(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
     """Voxel `[column row slice]` to millimetres (RAS+); raises for gaps, slices at one place, and none in line."""
     first = datasets[0]
     positions = np.array([[float(value) for value in dataset.ImagePositionPatient] for dataset in datasets])
-    steps = np.diff(positions, axis=0)
-    lengths = np.linalg.norm(steps, axis=1)
-    if len(datasets) == 1:
-        step = _normal(first) * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
+    if len(datasets) > 1:
+        step = slice_step(positions)
     else:
-        step = np.median(steps, axis=0)
-        length = float(np.linalg.norm(step))
-        if lengths.min() < 0.01:
-            raise BadVolume("has two slices at one place.", Problem.DUPLICATE)
-        if lengths.max() > 1.5 * length:
-            raise BadVolume("has a gap: a slice is missing.", Problem.INCOMPLETE)
-        if np.abs(steps - step).max() > max(0.02 * length, 0.02):
-            raise BadVolume("has slices that do not lie in line at equal distances.", Problem.UNSUPPORTED)
-        step = (positions[-1] - positions[0]) / (len(datasets) - 1)
+        step = _normal(first) * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
     along = np.array([float(value) for value in first.ImageOrientationPatient]).reshape(2, 3)
     between_rows, between_columns = (float(value) for value in first.PixelSpacing)
     affine = np.eye(4)
