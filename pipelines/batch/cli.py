@@ -129,7 +129,7 @@ def tell_status(folder: "BatchFolder", names: bool) -> int:
         parts.append(listing(folder, outcomes))
     elif some_not(outcomes):
         parts.append(f"Which are not done, and why: {which(folder)}\n")
-    typer.echo("\n".join(part for part in map(str.strip, parts) if part))
+    typer.echo("\n\n".join(part for part in map(str.strip, parts) if part))
     return Exit.SOME_NOT if some_not(outcomes) else Exit.ALL_DONE
 
 

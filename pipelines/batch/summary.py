@@ -24,6 +24,8 @@ tr { border-top: 1px solid #ccc; } img { background: #000; } code { font-size: 8
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """How many studies ended in which state, and why."""
+    if not outcomes:
+        return "No study has ended yet."
     counts = Counter((outcome.state, outcome.reason) for outcome in outcomes)
     lines = ["| state | reason | studies |", "| --- | --- | --- |"]
     for (state, reason), count in sorted(counts.items(), key=lambda item: (ORDER[item[0][0]], -item[1], item[0][1])):

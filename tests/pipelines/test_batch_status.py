@@ -218,7 +218,8 @@ def test_an_empty_folder_is_no_mistake(cli: Callable[..., Any], model: Path, tmp
     answer = cli("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
     assert answer.code == Exit.ALL_DONE
     assert f"no studies under {tmp_path / 'ward'}: it is empty" in answer.err
-    assert cli("batch", "status", tmp_path / "out").code == Exit.ALL_DONE
+    status = cli("batch", "status", tmp_path / "out")
+    assert (status.code, status.out.splitlines()[-1]) == (Exit.ALL_DONE, "No study has ended yet.")
 
 
 # What it costs to tell
