@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,15 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = "Free space" if error.errno in FULL else "Choose another place"
         raise UsageError(f"cannot write {path}: {error.strerror or error}. {advice}.") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a missing permission, or a disk that fails, while looking into `path` into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}. Ask its owner.") from error
 
 
 def disk_full(error: UsageError) -> bool:
@@ -57,16 +67,27 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def holding(path: Path, *, shared: bool = False) -> Iterator[None]:
+def holding(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[None]:
     """The same by a file, made if need be, which several machines may share: of a folder over a network each would lock
-    a copy of its own. shared: together with others who share it.
+    a copy of its own. shared: together with others who share it. patience: seconds until it is given up.
     """
-    with _locked(path, os.O_RDWR | os.O_CREAT, path.parent, shared=shared):
+    with _locked(path, os.O_RDWR | os.O_CREAT, path.parent, shared=shared, patience=patience):
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether another process is seen to hold a file alone. It is asked for, and for an instant held, to know."""
+    try:
+        with _locked(path, os.O_RDONLY, path.parent, shared=True):
+            return False
+    except Busy:
+        return True
+    except UsageError:  # it is not there, or may not be read
+        return False
+
+
 @contextmanager
-def _locked(path: Path, how: int, directory: Path, *, shared: bool) -> Iterator[None]:
+def _locked(path: Path, how: int, directory: Path, *, shared: bool, patience: float = 0.0) -> Iterator[None]:
     if os.name != "posix":
         yield
         return
@@ -74,13 +95,19 @@ def _locked(path: Path, how: int, directory: Path, *, shared: bool) -> Iterator[
 
     with writing(path):
         descriptor = os.open(path, how, 0o666)
+    end = time.monotonic() + patience
     try:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"another process is at work in {directory}. Wait for it, or choose another.") from None
-        except OSError:
-            pass
+        while True:
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
+                raise Busy(f"another process is at work in {directory}. Wait for it, or choose another.") from None
+            except OSError:
+                pass
+            break
         yield
     finally:
         os.close(descriptor)

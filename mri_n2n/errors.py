@@ -30,6 +30,7 @@ class Problem(StrEnum):
     INCOMPATIBLE = "incompatible"  # good, but not for this run
     OUT_OF_MEMORY = "out of memory"
     IO = "input/output error"  # of the disk or network that it is read from
+    NO_PERMISSION = "no permission"
 
 
 class BadVolume(UsageError):
@@ -67,6 +68,8 @@ def problem_of(error: BaseException) -> Problem:
     """What it means that a parser raised this: mostly that the bytes are not what they should be."""
     if isinstance(error, MemoryError):
         return Problem.OUT_OF_MEMORY
+    if isinstance(error, PermissionError):
+        return Problem.NO_PERMISSION
     broken = isinstance(error, OSError) and error.errno in BROKEN
     return Problem.IO if broken else Problem.UNREADABLE
 

@@ -1,12 +1,31 @@
-"""Progress bars: redrawn on a terminal, an occasional line in a log file."""
+"""Progress of what takes long: a bar on a terminal, a plain line now and then in a log."""
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+EVERY = 30.0  # seconds between lines in a log
+LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
+
+
+class _Log:
+    """Where a bar is drawn that nobody sees: what would be redrawn becomes a line, every so often at most."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line and time.monotonic() - self._said >= EVERY:
+            self._said = time.monotonic()
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def bar(
@@ -21,8 +40,8 @@ def bar(
 ) -> "tqdm[T]":
     """`items` with a progress bar on standard error; with `total` and no `items`, one moved by hand.
 
-    leave: whether it stays to be seen when it is full; not for a part of something that has a bar of its own. shown:
-    not where another process shows it.
+    leave: whether it stays to be seen when it is full; not for a part of something that has a bar of its own, and on a
+    terminal only. shown: not where another process shows it.
     """
     on_terminal = sys.stderr.isatty()
     return tqdm(
@@ -32,10 +51,12 @@ def bar(
         unit=unit,
         initial=initial,
         leave=leave,
-        disable=not shown,
+        disable=not shown or not (leave or on_terminal),
+        file=sys.stderr if on_terminal else _Log(),
         dynamic_ncols=on_terminal,
-        mininterval=0.2 if on_terminal else 15.0,
-        ascii=None if on_terminal else True,
+        mininterval=0.2 if on_terminal else EVERY,
+        maxinterval=10.0 if on_terminal else EVERY,
+        bar_format=None if on_terminal else LINE,
     )
 
 

@@ -1,6 +1,5 @@
 """Batches for tests: scans of which many are damaged, processes, and what they leave."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from raw_files import write_cfl, write_fastmri
 
 from mri_n2n.data.mrd import read_scan, write_scan
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.names import all_sources
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.study import Setup
 
@@ -31,9 +31,7 @@ def setup(model: Path, output: Path, *, simulate: bool = False) -> Setup:
 
 def by_source(output: Path) -> dict[str, Outcome]:
     """What became of each file, or of each series by its first file."""
-    names: dict[str, list[str]] = {}
-    for path in (output / "private/sources.json", *output.glob("shards/*/private/sources.json")):
-        names |= json.loads(path.read_text()) if path.exists() else {}
+    names = all_sources(BatchFolder(output))
     return {names[outcome.study][0]: outcome for outcome in BatchFolder(output).outcomes()}
 
 

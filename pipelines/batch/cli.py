@@ -22,8 +22,10 @@ Workers = Annotated[
 
 
 def batch_command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of studies; or the word status.")],
-    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", readable=False, help="Folder of studies; or the word status.")
+    ],
+    output: Annotated[Path, typer.Argument(readable=False, help="Folder for reconstructions, states and summary.")],
     model: Annotated[Path | None, typer.Option(help="A run's folder, or its name under runs/.")] = None,
     simulate: Simulate = False,
     white: White = None,
@@ -47,27 +49,28 @@ def batch_command(
     workers: Workers = None,
     weights_sha256: WeightsSha256 = None,
     device: Device = "auto",
+    names: Annotated[
+        bool,
+        typer.Option("--names", help="Of status: list what is not done, by file and in words; for OUTPUT's owner."),
+    ] = False,
 ) -> None:
     """Reconstruct a folder of studies, unattended: `batch INPUT OUTPUT --model RUN`, then `batch status OUTPUT`.
 
     Exit codes: 0 all done, 2 usage, 3 some quarantined or failed, 70 bug, 74 disk full, 75 stopped by a signal, or
-    another process is at work on the shard.
+    another process is at work on the shard. Of status: 0 all that ended is done, 2 usage, 3 some is not.
     """
     from mri_n2n.densities import given_density
     from mri_n2n.run_directory import find_run
-    from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.folder import BatchFolder
     from pipelines.batch.run import Limits, run_batch
     from pipelines.batch.shard import WHOLE, chosen_shard
     from pipelines.batch.study import Setup
-    from pipelines.batch.summary import shards, table
 
     folder = BatchFolder(output)
     if str(source) == "status" and model is None:
-        typer.echo(table(folder.existing()))
-        typer.echo(shards(folder), nl=False)
-        typer.echo(delivery_table(deliveries(folder)), nl=False)
-        return
+        raise typer.Exit(tell_status(folder, names))
+    if names:
+        raise UsageError("--names is of status: mri-n2n batch status OUTPUT --names.")
     if model is None:
         raise UsageError("name the network: --model RUN.")
     known = given_density(edge_probability, density)
@@ -86,7 +89,7 @@ def unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
 
     from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.run import Exit
-    from pipelines.batch.summary import table
+    from pipelines.batch.summary import some_not, table, which
 
     try:
         ended = work()
@@ -96,15 +99,38 @@ def unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
         raise typer.Exit(Exit.DRAINED) from None
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
         with suppress(UsageError):  # there may be no place for it yet
-            folder.remember("errors", text=format_exc())
+            folder.report(format_exc())
         typer.echo(f"error: a bug. What happened is in {folder.private / 'errors.jsonl'}.", err=True)
         raise typer.Exit(Exit.BUG) from None
-    typer.echo(table(folder.outcomes()))
+    outcomes = folder.outcomes()
+    typer.echo(table(outcomes))
     typer.echo(delivery_table(deliveries(folder)), nl=False)
+    if some_not(outcomes):
+        typer.echo(f"Which are not done, and why: {which(folder)}")
     typer.echo(f"Summary: {folder.path / 'summary.html'}; reconstructions: {folder.path / 'studies'}")
     if ended == Exit.DRAINED:
         typer.echo("Stopped. Go on with the same command.")
     raise typer.Exit(ended)
+
+
+def tell_status(folder: "BatchFolder", names: bool) -> int:
+    """Say whether a batch is at work and what became of the studies; return the exit code that tells the latter."""
+    from pipelines.batch.delivery import deliveries, delivery_table
+    from pipelines.batch.liveness import in_one_line, shares
+    from pipelines.batch.names import listing
+    from pipelines.batch.run import Exit
+    from pipelines.batch.summary import shard_table, some_not, table, which
+
+    outcomes = folder.existing()
+    lives = shares(folder)
+    parts = [in_one_line(folder, lives) + "\n", table(outcomes) + "\n", shard_table(lives)]
+    parts.append(delivery_table(deliveries(folder)))
+    if names:
+        parts.append(listing(folder, outcomes))
+    elif some_not(outcomes):
+        parts.append(f"Which are not done, and why: {which(folder)}\n")
+    typer.echo("\n\n".join(part for part in map(str.strip, parts) if part))
+    return Exit.SOME_NOT if some_not(outcomes) else Exit.ALL_DONE
 
 
 def engine_of(name: str, workers: int | None, device: str) -> "Engine":

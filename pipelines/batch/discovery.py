@@ -37,13 +37,16 @@ def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
 
     A file that is too short to be told, and lies beside DICOM, is a study that cannot be read: a slice may be lost.
     """
-    found, others = [], []
+    found: list[Study] = []
+    others: list[str] = []
     for relative in files(source, heed):
         if relative.lower().endswith((*KNOWN, "/")):
             belonging = [path.relative_to(source).as_posix() for path in raw.files_of(source / relative)]
             found.append(Study(study_name(relative), (relative, *belonging[1:])))
         else:
             others.append(relative)
+    parts = {relative for study in found for relative in study.files[1:]}
+    others = [relative for relative in others if relative not in parts]
     known = set()
     series = dicom.find_series(_heeded((source / relative for relative in others), heed))
     for uid, paths in series.series.items():

@@ -6,12 +6,13 @@ OUTPUT/
   studies/STUDY/KEY/    a published study: reconstruction.nii.gz, thumbnail.png, status.json, and of
                         a DICOM series dicom/, the derived series
   begun/STUDY           a byte for every time that work on it began, while it has not ended
+  private/reasons/      STUDY.json: why a study is not done, in words; for the owner's eyes
   summary.html          all of them at a glance
   lock                  held by who is at work: alone, or shared by shards
 
   log.jsonl             what happened; no names, no paths
   heartbeat             touched while the batch is alive
-  private/              sources.json (which study is which file) and errors.jsonl: for the owner's eyes
+  private/              sources.jsonl (which study is which file) and errors.jsonl (of this program)
   .staging/             what is being written; not there when nothing is
 
   shards/2-of-8/        of a shard, the four above and a lock: what it alone writes
@@ -29,14 +30,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mri_n2n.durable import Busy, check_writable, holding, read_json, write_json, write_text, writing
+from mri_n2n.durable import (
+    Busy,
+    check_writable,
+    holding,
+    is_held,
+    read_json,
+    reading,
+    sync,
+    write_json,
+    write_text,
+    writing,
+)
 from mri_n2n.errors import UNREADABLE, UsageError
-from pipelines.batch.outcome import Outcome
+from pipelines.batch.lines import append, lines_of
+from pipelines.batch.outcome import Outcome, State
 from pipelines.batch.shard import WHOLE, Shard
 
 FORMAT = "mri-n2n batch 1"
 STATUS_FILE = "status.json"
-LONGEST_EVENT = 65536  # bytes
+LOOKED_AT = 1.0  # seconds; who asks whether a lock is held has it for an instant
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,10 @@ class BatchFolder:
         with writing(self.path):
             for name in ("status", "studies", "begun"):
                 (self.path / name).mkdir(exist_ok=True)
-            self.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.private.chmod(0o700)
+            for private in (self.path / "private", self.private):
+                private.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private.chmod(0o700)
+            (self.path / "private" / "reasons").mkdir(exist_ok=True)
 
     @contextmanager
     def held(self) -> Iterator["BatchFolder"]:
@@ -79,9 +94,9 @@ class BatchFolder:
         """
         ours = replace(self, turn=uuid.uuid4().hex[:12])
         with ExitStack() as locks:
-            locks.enter_context(holding(self.path / "lock", shared=self.shard != WHOLE))
+            locks.enter_context(holding(self.path / "lock", shared=self.shard != WHOLE, patience=LOOKED_AT))
             if self.shard != WHOLE:
-                locks.enter_context(holding(self.own / "lock"))
+                locks.enter_context(holding(self.own / "lock", patience=LOOKED_AT))
             try:
                 self._clear()
                 with writing(ours.staging):
@@ -117,9 +132,15 @@ class BatchFolder:
         """Where names of people may lie."""
         return self.own / "private"
 
-    def private_file(self, name: str, kind: str) -> Path:
-        """One that this process alone writes to."""
-        return self.private / f"{'-'.join(filter(None, (name, self.writer)))}.{kind}"
+    @property
+    def sources(self) -> Path:
+        """Where it is said which study is which file."""
+        return self.private / "sources.jsonl"
+
+    @property
+    def said_aloud(self) -> Path:
+        """Where goes what this process prints."""
+        return self.private / f"{'-'.join(filter(None, ('worker', self.writer)))}.txt"
 
     @property
     def staging(self) -> Path:
@@ -161,25 +182,55 @@ class BatchFolder:
         return {name: outcome for name, outcome in found.items() if outcome}
 
     def outcomes(self) -> list[Outcome]:
-        """What became of all studies, by their names."""
-        found = [_read(path) for path in sorted((self.path / "status").glob("*.json"))]
-        return [outcome for outcome in found if outcome]
+        """What became of all studies, by their names. Raises if that may not be read."""
+        place, found = self.path / "status", []
+        with reading(place), suppress(FileNotFoundError):
+            for path in sorted(place.iterdir()):
+                outcome = _read(path)
+                if outcome:
+                    found.append(outcome)
+                elif not os.access(path, os.R_OK):
+                    path.read_bytes()  # which says why
+        return found
 
     def existing(self) -> list[Outcome]:
         """The outcomes of a batch that is or was at work here; raises if there is none."""
-        if not (self.path / "batch.json").exists():
+        with reading(self.path):
+            there = (self.path / "batch.json").exists()
+        if not there:
             raise UsageError(f"{self.path} holds no batch. Begin one: mri-n2n batch INPUT {self.path} --model RUN")
         return self.outcomes()
 
     def settle(self, outcome: Outcome) -> None:
-        """Have the last word on a study."""
+        """Have the last word on a study; against one that is done nothing is said any more."""
+        if outcome.state is State.DONE:
+            self.reason_path(outcome.study).unlink(missing_ok=True)
         outcome.write(self.status_path(outcome.study), self.staging)
 
+    def reason_path(self, study: str) -> Path:
+        """Where it is said in words why a study is not done."""
+        return self.path / "private" / "reasons" / f"{study}.json"
+
+    def explain(self, outcome: Outcome, words: str) -> None:
+        """Say, for the owner's eyes, why a study is not done, before it is settled. It counts for this outcome."""
+        said = {"reason": outcome.reason, "key": outcome.key, "words": words}
+        write_json(self.reason_path(outcome.study), said, self.staging)
+
+    def words(self, outcome: Outcome) -> str:
+        """Why a study is not done, in words; empty where nothing is said of this outcome. Raises as `reading`."""
+        path = self.reason_path(outcome.study)
+        with reading(path), suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+            said = json.loads(path.read_bytes())
+            if (said["reason"], said["key"]) == (outcome.reason, outcome.key):
+                return str(said["words"])
+        return ""
+
     def name(self, sources: dict[str, tuple[str, ...]]) -> None:
-        """Remember which study is which file; those of earlier batches, too."""
-        path = self.private / "sources.json"
-        known = read_json(path, "list of sources") if path.exists() else {}
-        write_json(path, known | sources, self.staging)
+        """Remember, durably, which study is which file; what is said last of a study counts."""
+        append(self.sources, 0o600, ({"study": study, "files": files} for study, files in sources.items()))
+        with writing(self.sources):
+            sync(self.sources)
+            sync(self.private)
 
     @contextmanager
     def summarising(self) -> Iterator[None]:
@@ -193,28 +244,37 @@ class BatchFolder:
 
     def log(self, event: str, **facts: Any) -> None:
         """A line in the log. The facts name neither people nor places."""
-        self._append(self.own / "log.jsonl", 0o644, {"time": round(time.time(), 3), "event": event, **facts})
+        append(self.own / "log.jsonl", 0o644, [{"time": round(time.time(), 3), "event": event, **facts}])
 
-    def last_event(self) -> dict[str, Any]:
-        """The last line of the log; empty where there is none, or none that is whole."""
-        with suppress(OSError, ValueError), (self.own / "log.jsonl").open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - LONGEST_EVENT))
-            return dict(json.loads(log.read().splitlines()[-1]))
-        return {}
+    def latest_events(self) -> list[dict[str, Any]]:
+        """The last whole lines of the log; none where there is no log. Raises if it may not be read."""
+        return list(lines_of(self.own / "log.jsonl", latest=True))
+
+    def heartbeat_age(self) -> float | None:
+        """Seconds since this share's was touched, by the clock of who asks; None where it never was."""
+        try:
+            return time.time() - (self.own / "heartbeat").stat().st_mtime
+        except OSError:
+            return None
+
+    def at_hand(self) -> int:
+        """How many studies are being worked on; or were, when all was cut off."""
+        return len(list(self.begun.glob("*")))
+
+    def is_held(self) -> bool:
+        """Whether a process is seen to hold the share."""
+        return is_held(self.own / "lock")
 
     def shards(self) -> list[Shard]:
         """Those that are or were at work here."""
-        return [Shard.named(path.name) for path in (self.path / "shards").glob("*-of-*")]
+        place = self.path / "shards"
+        with reading(place), suppress(FileNotFoundError):
+            return [Shard.named(path.name) for path in place.iterdir() if "-of-" in path.name]
+        return []
 
-    def remember(self, name: str, **facts: Any) -> None:
-        """A line in a file for the owner's eyes."""
-        self._append(self.private_file(name, "jsonl"), 0o600, facts)
-
-    def _append(self, path: Path, mode: int, facts: dict[str, Any]) -> None:
-        with writing(path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
-            with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(json.dumps(facts) + "\n")
+    def report(self, traceback: str, **facts: Any) -> None:
+        """Say what went wrong with this program, and not with a study, for the owner's eyes."""
+        append(self.private / "errors.jsonl", 0o600, [{"time": round(time.time(), 3), **facts, "text": traceback}])
 
 
 def study_key(source_sha256: str, configuration: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE = Problem.IMPLAUSIBLE.value
     UNSUPPORTED = Problem.UNSUPPORTED.value
     INCOMPATIBLE = Problem.INCOMPATIBLE.value
-    NO_PERMISSION = "no permission"
+    NO_PERMISSION = Problem.NO_PERMISSION.value
     GONE = "gone"  # between being found and being read
     CHANGED = "changed while it was read"
     TIME_LIMIT = "time limit"

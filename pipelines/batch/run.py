@@ -8,20 +8,20 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 
-from mri_n2n.durable import Busy, disk_full
+from mri_n2n.durable import Busy, disk_full, reading
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.reconstruction import KNOWN
-from pipelines.batch.discovery import Study, studies
+from pipelines.batch.discovery import Study, files, studies
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.local import Engine, Work, on_this_machine
+from pipelines.batch.names import sources
 from pipelines.batch.outcome import Outcome, State
 from pipelines.batch.shard import WHOLE, Shard
 from pipelines.batch.study import DiskFull, Setup
-from pipelines.batch.summary import write_summary
 from pipelines.batch.supervision import Abandoned, Supervision, supervised
+from pipelines.batch.upkeep import Upkeep
 
-SUMMARISED = 30.0  # seconds between summaries, times the number of shards
 LEASE = 120.0  # seconds after which a network file system has freed what a dead machine held
 
 ONE_AT_A_TIME = on_this_machine()
@@ -29,9 +29,10 @@ _Seen = tuple[tuple[str, int, int], ...]
 
 
 class Exit(IntEnum):
-    """What the command ends with (2, for usage, is the command line's)."""
+    """What the command ends with."""
 
     ALL_DONE = 0
+    USAGE = 2
     SOME_NOT = 3
     BUG = 70
     DISK_FULL = 74
@@ -79,6 +80,8 @@ def run_batch(
     """
     if not source.is_dir():
         raise UsageError(f"no folder {source}. Check the path.")
+    with reading(source):
+        next(source.iterdir(), None)
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
@@ -126,24 +129,39 @@ def _logged(
     feed: Feed,
 ) -> Exit:
     folder.log("begun", shard=str(folder.shard), **setup.configuration())
+    upkeep, ended = Upkeep(folder, supervision.beat), Exit.BUG
     try:
-        with engine(setup, folder, limits.time, supervision) as work:
-            ended = _looks(source, folder, limits.watch, supervision, work, feed)
-    except Abandoned:
-        ended = Exit.DRAINED
-    _summarise(folder, supervision, wait=True)
-    folder.log("ended", exit=int(ended))
+        try:
+            with engine(setup, folder, limits.time, supervision) as work:
+                result = _looks(source, folder, limits.watch, supervision, work, feed, upkeep)
+        except Abandoned:
+            result = Exit.DRAINED
+        upkeep.finish()
+        ended = result
+    except (DiskFull, UsageError) as error:
+        ended = Exit.DISK_FULL if isinstance(error, DiskFull) or disk_full(error) else Exit.USAGE
+        raise
+    finally:
+        with suppress(UsageError):  # the disk is full
+            folder.log("ended", exit=int(ended))
     return ended
 
 
 def _looks(
-    source: Path, folder: BatchFolder, watch: float | None, supervision: Supervision, work: Work, feed: Feed
+    source: Path,
+    folder: BatchFolder,
+    watch: float | None,
+    supervision: Supervision,
+    work: Work,
+    feed: Feed,
+    upkeep: Upkeep,
 ) -> Exit:
     """One look at the input, or one after the other until `Abandoned` is raised."""
     ended = Exit.ALL_DONE
     settled: dict[str, _Seen] = {}
     before: dict[str, _Seen] = {}
     now: dict[str, _Seen] = {}
+    named = {study: hash(tuple(known)) for study, known in sources(folder)}
 
     def settle(outcome: Outcome) -> None:
         if feed.told(outcome):
@@ -152,49 +170,46 @@ def _looks(
     while True:
         found = feed.look(supervision.heed)
         if not found and watch is None:
-            raise UsageError(f"no studies under {source}, expected DICOM, or files ending in {', '.join(KNOWN)}.")
+            _say_why_nothing(source, supervision)
         now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study)}
         due = [study for study in found if study.name in now and settled.get(study.name) != now[study.name]]
         if watch is not None:
             due = [study for study in due if before.get(study.name) == now[study.name]]
         if due:
-            folder.name({study.name: study.files for study in due})
+            new = {study.name: study.files for study in due if named.get(study.name) != hash(study.files)}
+            folder.name(new)
+            named |= {study: hash(relatives) for study, relatives in new.items()}
             outcomes = bar(work(source, due), description="studies", unit="study", total=len(due))
-            ended = max(ended, _worked_through(outcomes, folder, supervision, settle))
+            ended = max(ended, _worked_through(outcomes, folder, upkeep, settle))
         if watch is None:
             return ended
-        if due or feed.news():
-            _summarise(folder, supervision, wait=True)
+        if feed.news():
+            upkeep.changed()
+        upkeep.look()
         before = now
         supervision.wait(watch)
 
 
 def _worked_through(
-    outcomes: Iterable[Outcome], folder: BatchFolder, supervision: Supervision, settle: Callable[[Outcome], None]
+    outcomes: Iterable[Outcome], folder: BatchFolder, upkeep: Upkeep, settle: Callable[[Outcome], None]
 ) -> Exit:
     ended = Exit.ALL_DONE
-    summarised = time.monotonic()
     for outcome in outcomes:
         folder.log("study", study=outcome.study, state=outcome.state, reason=outcome.reason, seconds=outcome.seconds)
         settle(outcome)
         if outcome.state is not State.DONE:
             ended = Exit.SOME_NOT
-        if time.monotonic() - summarised > SUMMARISED * folder.shard.count:
-            _summarise(folder, supervision, wait=False)
-            summarised = time.monotonic()
+        upkeep.changed()
     return ended
 
 
-def _summarise(folder: BatchFolder, supervision: Supervision, *, wait: bool) -> None:
-    """Write the summary of all shards' studies. wait: until no other shard does, so that the last one tells all."""
-    while True:
-        supervision.beat()
-        with suppress(Busy), folder.summarising():
-            write_summary(folder)
-            return
-        if not wait:
-            return
-        time.sleep(0.1)
+def _say_why_nothing(source: Path, supervision: Supervision) -> None:
+    """A folder may be empty; one with nothing but foreign files is probably another than was meant."""
+    count = sum(1 for _ in files(source, supervision.heed))
+    if count:
+        expected = f"expected DICOM, or files ending in {', '.join(KNOWN)}"
+        raise UsageError(f"none of the {count} files under {source} is a study: {expected}. Check INPUT.")
+    say(f"no studies under {source}: it is empty.")
 
 
 def _seen(source: Path, study: Study, supervision: Supervision) -> _Seen:

@@ -19,7 +19,7 @@ from mri_n2n.data.volumes import Volume, suffix, write_volume
 from mri_n2n.densities import GivenDensity
 from mri_n2n.durable import disk_full, read_json, sha256_of, writing
 from mri_n2n.environment import chosen_device, out_of_memory
-from mri_n2n.errors import BadVolume, Problem, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError, problem_of
 from mri_n2n.quality import QUALITY, outlier
 from mri_n2n.reconstruction import Reconstruction, Reconstructor
 from mri_n2n.run_directory import open_run
@@ -179,15 +179,14 @@ class StudyWork:
         try:
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
-                    return Outcome(study.name, Reason.UNSUPPORTED if path.exists() else Reason.GONE)
+                    reason = Reason.UNSUPPORTED if path.exists() else Reason.GONE
+                    return self._refused(Outcome(study.name, reason), UsageError(f"{path} is no file, or gone."))
             digest = dicom.files_sha256(paths) if study.series else raw.content_sha256(paths[0])
             return f"{digest} and {study.missing} missing" if study.missing else digest
-        except PermissionError:
-            return Outcome(study.name, Reason.NO_PERMISSION)
-        except FileNotFoundError:
-            return Outcome(study.name, Reason.GONE)
+        except FileNotFoundError as error:
+            return self._refused(Outcome(study.name, Reason.GONE), error)
         except OSError as error:
-            return self._refused(Outcome(study.name, Reason.UNREADABLE), error)
+            return self._refused(Outcome(study.name, Reason(problem_of(error).value)), error)
 
     def _made(self, reconstructor: Reconstructor, read: Given) -> Made:
         began = time.monotonic()
@@ -257,7 +256,7 @@ class StudyWork:
         return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * read.slope) else None
 
     def _refused(self, outcome: Outcome, error: BaseException) -> Outcome:
-        self.folder.remember("errors", study=outcome.study, reason=outcome.reason, text=_text(error))
+        self.folder.explain(outcome, _text(error))
         return outcome
 
 
@@ -292,4 +291,4 @@ def _draw_thumbnail(path: Path, array: NDArray[np.float32], affine: NDArray[np.f
 
 
 def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()
+    return str(error) if isinstance(error, UsageError) else "".join(traceback.format_exception_only(error)).strip()

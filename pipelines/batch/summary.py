@@ -1,14 +1,15 @@
 """All studies of a batch at a glance: as lines for a terminal, and as a page."""
 
 import html
+import shlex
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
 from pipelines.batch.delivery import Delivery, deliveries
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.liveness import Life
 from pipelines.batch.outcome import Outcome, State
-from pipelines.batch.shard import Shard
+from pipelines.batch.shard import WHOLE, Shard
 from pipelines.batch.study import RECONSTRUCTION, THUMBNAIL
 
 ORDER = {State.FAILED: 0, State.QUARANTINED: 1, State.DONE: 2}
@@ -23,6 +24,8 @@ tr { border-top: 1px solid #ccc; } img { background: #000; } code { font-size: 8
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """How many studies ended in which state, and why."""
+    if not outcomes:
+        return "No study has ended yet."
     counts = Counter((outcome.state, outcome.reason) for outcome in outcomes)
     lines = ["| state | reason | studies |", "| --- | --- | --- |"]
     for (state, reason), count in sorted(counts.items(), key=lambda item: (ORDER[item[0][0]], -item[1], item[0][1])):
@@ -30,24 +33,22 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def shards(folder: BatchFolder) -> str:
-    """What each shard said last, also of those that have said nothing; empty where there are none."""
-    counts = sorted({shard.count for shard in folder.shards()})
-    if not counts:
+def some_not(outcomes: Sequence[Outcome]) -> bool:
+    """Whether some are not done."""
+    return any(outcome.state is not State.DONE for outcome in outcomes)
+
+
+def which(folder: BatchFolder) -> str:
+    """The command that tells which are not, and why."""
+    return f"mri-n2n batch status {shlex.quote(str(folder.path))} --names"
+
+
+def shard_table(lives: Mapping[Shard, Life]) -> str:
+    """Whether each shard is at work; empty where there are none."""
+    if WHOLE in lives:
         return ""
-    events = {
-        shard: BatchFolder(folder.path, shard).last_event()
-        for shard in (Shard(number, count) for count in counts for number in range(count))
-    }
-    whole = BatchFolder(folder.path).last_event()  # of a batch without shards, which has gone over all since
-    if whole and all(event.get("time", 0) < whole["time"] for event in events.values()):
-        return ""
-    lines = ["", "| shard | | last heard of (UTC) |", "| --- | --- | --- |"]
-    for shard, event in events.items():
-        ended = f"ended, exit code {event['exit']}" if event.get("event") == "ended" else "at work, or cut off"
-        when = f"{datetime.fromtimestamp(event['time'], UTC):%Y-%m-%d %H:%M:%S}" if event else ""
-        lines.append(f"| {shard} | {ended if event else 'not begun'} | {when} |")
-    return "\n".join(lines) + "\n"
+    lines = [f"| {shard} | {life} | {life.when} |" for shard, life in lives.items()]
+    return "\n".join(["| shard | | last heard of (UTC) |", "| --- | --- | --- |", *lines]) + "\n"
 
 
 def write_summary(folder: BatchFolder) -> None:
@@ -60,15 +61,13 @@ def write_summary(folder: BatchFolder) -> None:
         sent.setdefault(record.study, []).append(record)
     rows = "\n".join(_row(folder, outcome, sent.get(outcome.study, [])) for outcome in outcomes)
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    names = "</code>, <code>".join(
-        place for place in ("private/sources.json", "shards/*/private/sources.json") if any(folder.path.glob(place))
-    )
     folder.summarise(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reconstructed studies</title><style>{STYLE}</style></head>
 <body><h1>Reconstructed studies</h1>
 <p class="caution">Reconstructed by a network. Not for diagnostic use.</p>
-<p>{said}. Which study is which file: <code>{names}</code>.</p>
+<p>{said}. Which are not done, and why: <code>mri-n2n batch status OUTPUT --names</code>. Which study is which file:
+<code>private/sources.jsonl</code>, of shards in <code>shards/</code>.</p>
 <p>Held-out PSNR: estimated from samples that were kept from the network; not known for plain images. Residual: how
 far the image is from the acquired samples. An outlier is below the lower 99.5 % prediction limit of the validation's
 subjects.</p>

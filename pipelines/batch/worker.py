@@ -85,14 +85,14 @@ class Worker:
             return answer
         if isinstance(answer, DiskFull):
             raise answer
-        if isinstance(answer, Bug):
-            folder.remember("errors", study=study.name, reason=Reason.INTERNAL, text=str(answer))
         self.end()
         folder.discard()
         published = published_since(folder, study.name, before)
         if published is None and answer is Abandoned:
             raise Abandoned
         outcome = published or Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)
+        if isinstance(answer, Bug) and not published:
+            folder.explain(outcome, str(answer))
         folder.settle(outcome)
         return outcome
 
@@ -150,7 +150,7 @@ def _serve(setup: Setup, folder: BatchFolder, connection: Connection, parent: in
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if os.getppid() != parent:
         return
-    said = os.open(folder.private_file("worker", "txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    said = os.open(folder.said_aloud, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):  # what libraries print may hold names
         os.dup2(said, stream)
     work = StudyWork(setup, folder)

@@ -10,8 +10,10 @@ from pipelines.batch.cli import WeightsSha256, Workers, engine_of, unattended
 
 
 def dicom_node_command(
-    inbox: Annotated[Path, typer.Argument(help="Folder for what is received; of this node alone.")],
-    output: Annotated[Path, typer.Argument(help="Folder for reconstructions, states and summary, as of batch.")],
+    inbox: Annotated[Path, typer.Argument(readable=False, help="Folder for what is received; of this node alone.")],
+    output: Annotated[
+        Path, typer.Argument(readable=False, help="Folder for reconstructions, states and summary, as of batch.")
+    ],
     model: Annotated[Path, typer.Option(help="A run's folder, or its name under runs/.")],
     allow: Annotated[list[str], typer.Option(help="Who may send: AE, or AE@ADDRESS. May be given again.")],
     send_to: Annotated[

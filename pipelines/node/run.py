@@ -20,7 +20,7 @@ from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.local import Engine
 from pipelines.batch.outcome import Outcome, State
-from pipelines.batch.run import ONE_AT_A_TIME, SUMMARISED, Exit, Feed, Limits, run_batch
+from pipelines.batch.run import ONE_AT_A_TIME, Exit, Feed, Limits, run_batch
 from pipelines.batch.study import AGAIN, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused
@@ -122,7 +122,7 @@ class Node:
         self._received: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._tried = 0
-        self._logged = self._tidied = self._summarised = time.monotonic() - DAY
+        self._logged = self._tidied = time.monotonic() - DAY
 
     def take(self, arrival: Arrival) -> int:
         """Keep an instance; return the status to answer with. In any thread."""
@@ -133,7 +133,7 @@ class Node:
         except Exception:  # noqa: BLE001 (it is not kept, and the sender is told so)
             answer = Answer.BUG
             with suppress(UsageError):
-                self._folder.remember("errors", text=traceback.format_exc())
+                self._folder.report(traceback.format_exc())
         with self._lock:
             self._received[answer.said] += 1
         return answer.status
@@ -153,12 +153,9 @@ class Node:
         return self._inbox.stable(self._node.settle, listener.connected())
 
     def news(self) -> bool:
-        """Whether something was sent, or could not be, since the summary was last written for it."""
-        tried, now = sum(sender.attempts for sender in self._senders), time.monotonic()
-        if tried == self._tried or now - self._summarised < SUMMARISED:
-            return False
-        self._tried, self._summarised = tried, now
-        return True
+        """Whether something was sent, or could not be, since this was last asked."""
+        before, self._tried = self._tried, sum(sender.attempts for sender in self._senders)
+        return before != self._tried
 
     def log(self) -> None:
         """Say how many instances came, and what was answered."""

@@ -90,7 +90,7 @@ class Sender:
             record = self._sent(study, key)
         except Exception:  # noqa: BLE001 (for the owner's eyes; the disk may be full: later it may not be)
             with suppress(UsageError):
-                self._folder.remember("errors", study=study, text=traceback.format_exc())
+                self._folder.report(traceback.format_exc(), study=study)
             record = None
         absent = record is not None and record.hindrance in ABSENT
         self._failures = self._failures + 1 if absent else 0

@@ -176,7 +176,10 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
     assert stat_mode(tmp_path / "out/private") == 0o700
     assert "| quarantined | incompatible | 4 |" in answer.out
     status = cli("batch", "status", tmp_path / "out")
-    assert status.out in answer.out
+    assert status.code == Exit.SOME_NOT
+    assert status.out.splitlines()[0].startswith("Batch stopped, exit code 3 ")
+    assert all(line in answer.out for line in status.out.splitlines()[1:])
+    assert f"mri-n2n batch status {tmp_path / 'out'} --names" in answer.out
     # The same again: nothing is repeated, and what is still bad is still said.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/studies").rglob("*")}
     again = cli("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
@@ -330,7 +333,7 @@ def test_a_slice_that_only_a_dicomdir_knows_of(cli: Callable[..., Any], model: P
     max(images, key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[1])).unlink()
     assert cli(*asked).code == Exit.SOME_NOT
     assert reasons() == [Reason.INCOMPLETE, Reason.RECONSTRUCTED]
-    assert "DICOMDIR lists" in (tmp_path / "out/private/errors.jsonl").read_text()
+    assert any("DICOMDIR lists" in path.read_text() for path in (tmp_path / "out/private/reasons").glob("*.json"))
     (ward / "DICOMDIR").unlink()
     assert cli(*asked).code == Exit.ALL_DONE
     assert reasons() == [Reason.RECONSTRUCTED] * 2
@@ -695,7 +698,9 @@ def test_what_reconstructs_is_light() -> None:
 def mistakes(scans: Path, model: Path, tmp_path: Path) -> Iterator[list[tuple[tuple[object, ...], str]]]:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    (tmp_path / "nothing").mkdir()
+    (tmp_path / "foreign").mkdir()
+    for name in ("thesis.tex", "scan.raw"):
+        (tmp_path / "foreign" / name).write_bytes(bytes(200))
     (tmp_path / "file").touch()
     out = tmp_path / "out"
     BatchFolder(out).open()
@@ -706,7 +711,9 @@ def mistakes(scans: Path, model: Path, tmp_path: Path) -> Iterator[list[tuple[tu
             (("batch", scans, tmp_path / "mine", "--model", model), "not of an earlier batch"),
             (("batch", scans, tmp_path / "file", "--model", model), "is a file"),
             (("batch", tmp_path / "absent", out, "--model", model), "no folder"),
-            (("batch", tmp_path / "nothing", tmp_path / "new", "--model", model), "no studies"),
+            (("batch", tmp_path / "file", tmp_path / "new", "--model", model), "no folder"),
+            (("batch", tmp_path / "foreign", tmp_path / "new", "--model", model), "none of the 2 files"),
+            (("batch", scans, out, "--model", model, "--names"), "is of status"),
             (("batch", scans, scans / "out", "--model", model), "lies in the other"),
             (("batch", scans, out, "--model", tmp_path / "absent"), "no run"),
             (("batch", scans, out, "--model", model, "--time-limit", 0), "--time-limit"),

@@ -16,12 +16,13 @@ from mri_n2n.errors import UsageError
 from pipelines.batch import attempts, run
 from pipelines.batch.discovery import Study, study_name
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.liveness import in_one_line, shares
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import stands
 from pipelines.batch.run import Exit
 from pipelines.batch.shard import WHOLE, Shard, chosen_shard
 from pipelines.batch.study import StudyWork
-from pipelines.batch.summary import shards
+from pipelines.batch.summary import shard_table
 from pipelines.batch.worker import Worker
 
 
@@ -204,8 +205,8 @@ def test_a_killed_shard_harms_no_other(cli: Callable[..., Any], scans: Path, mod
     outcomes = {name: outcome.reason for name, outcome in by_source(tmp_path / "out").items()}
     assert {name: outcomes[name] for name in mine} == {name: expected[name] for name in mine}
     told = cli("batch", "status", tmp_path / "out").out
-    assert "| 0/2 | at work, or cut off |" in told
-    assert "| 1/2 | ended, exit code 3 |" in told
+    assert "| 0/2 | cut off" in told or "| 0/2 | at work, or just cut off" in told
+    assert "| 1/2 | stopped, exit code 3 |" in told
     first = opened(tmp_path / "out").path / "studies"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*.nii.gz")}
     answer = cli("batch", *arguments[:2], "--model", model, "--device", "cpu")
@@ -226,13 +227,13 @@ def ward(scans: Path, tmp_path: Path, more: int) -> dict[str, Reason]:
 
 
 def test_shards_that_never_began_are_named(tmp_path: Path) -> None:
-    assert shards(opened(tmp_path / "out")) == ""
+    folder = opened(tmp_path / "out")
+    assert shard_table(shares(folder)) == ""
     opened(tmp_path / "out", Shard(1, 3)).log("begun")
-    assert [line.split(" | ")[1] for line in shards(BatchFolder(tmp_path / "out")).splitlines()[3:]] == [
-        "not begun",
-        "at work, or cut off",
-        "not begun",
-    ]
+    lives = shares(folder)
+    lines = shard_table(lives).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["not begun", "cut off", "not begun"]
+    assert in_one_line(folder, lives) == "Of 3 shards 2 not begun, 1 cut off. Go on with the same command."
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ import pytest
 from dicom_files import some_series
 
 from pipelines.batch.folder import BatchFolder
+from pipelines.batch.names import all_sources
 from pipelines.batch.outcome import Reason
 from pipelines.batch.run import Exit
 
@@ -152,7 +153,7 @@ def mounted(studies: Path, model: Path, output: Path) -> list[str]:
 
 
 def reasons(output: Path) -> dict[str, Reason]:
-    names = json.loads((output / "private" / "sources.json").read_text())
+    names = all_sources(BatchFolder(output))
     return {names[outcome.study][0]: outcome.reason for outcome in BatchFolder(output).outcomes()}
 
 
