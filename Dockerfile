@@ -54,8 +54,9 @@ ENV PATH=/opt/mri-n2n/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /tmp
 USER 10001:10001
-# Touched every five seconds or so: by a shard, its own.
+# Touched every five seconds or so, beside the one in the output, which several containers may share.
+ENV MRI_N2N_HEARTBEAT=/tmp/heartbeat
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5m \
-    CMD ["sh", "-c", "test -n \"$(find /output/heartbeat /output/shards/*/heartbeat -mmin -5 2>/dev/null)\""]
+    CMD ["sh", "-c", "test -n \"$(find /tmp/heartbeat -mmin -5 2>/dev/null)\""]
 ENTRYPOINT ["mri-n2n"]
 CMD ["batch", "/studies", "/output", "--model", "/model"]

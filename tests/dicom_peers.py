@@ -124,10 +124,10 @@ def start_node(
     environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
     with (folder / "said.txt").open("ab") as said:
         process = subprocess.Popen(asked, env=os.environ | environment, stdout=said, stderr=said)
-    wait_until(lambda: _listens(port), 120, lambda: process.poll() is None)
+    wait_until(lambda: listens(port), 120, lambda: process.poll() is None)
     return process
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0

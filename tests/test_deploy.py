@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.batch.run import Exit
+from pipelines.batch.exits import Exit
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 AGAIN = {Exit.DRAINED, Exit.DISK_FULL, Exit.BUG, 137, 139, 1}  # and when killed

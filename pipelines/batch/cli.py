@@ -1,6 +1,7 @@
 """The command of unattended work: `mri-n2n batch`, and what it shares with the DICOM node."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +9,7 @@ import typer
 
 from mri_n2n.cli.options import Device, ScanDensity, ScanEdge, Simulate, White
 from mri_n2n.errors import UsageError
+from pipelines.batch.exits import Exit
 
 if TYPE_CHECKING:
     from pipelines.batch.folder import BatchFolder
@@ -21,6 +23,16 @@ Workers = Annotated[
 ]
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Interrupted before there is anything to drain, a command ends as if it were drained."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(Exit.DRAINED) from None
+
+
+@stoppable()
 def batch_command(
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", readable=False, help="Folder of studies; or the word status.")
@@ -88,15 +100,12 @@ def unattended(folder: "BatchFolder", work: Callable[[], int]) -> None:
     from traceback import format_exc
 
     from pipelines.batch.delivery import deliveries, delivery_table
-    from pipelines.batch.run import Exit
     from pipelines.batch.summary import some_not, table, which
 
     try:
         ended = work()
     except UsageError:
         raise
-    except KeyboardInterrupt:  # before there was anything to drain
-        raise typer.Exit(Exit.DRAINED) from None
     except Exception:  # noqa: BLE001 (its text may name a person: it is for the owner's eyes)
         with suppress(UsageError):  # there may be no place for it yet
             folder.report(format_exc())
@@ -118,7 +127,6 @@ def tell_status(folder: "BatchFolder", names: bool) -> int:
     from pipelines.batch.delivery import deliveries, delivery_table
     from pipelines.batch.liveness import in_one_line, shares
     from pipelines.batch.names import listing
-    from pipelines.batch.run import Exit
     from pipelines.batch.summary import shard_table, some_not, table, which
 
     outcomes = folder.existing()

@@ -32,10 +32,11 @@ class Study:
 Heed = Callable[[], object]  # called for every file: it may raise, to end the search
 
 
-def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
+def studies(source: Path, heed: Heed = lambda: None, memory: dicom.Memory | None = None) -> list[Study]:
     """All studies in a folder: files of raw k-space and volumes by their suffixes, DICOM by what is in the files.
 
     A file that is too short to be told, and lies beside DICOM, is a study that cannot be read: a slice may be lost.
+    memory: of earlier looks, for DICOM.
     """
     found: list[Study] = []
     others: list[str] = []
@@ -48,7 +49,7 @@ def studies(source: Path, heed: Heed = lambda: None) -> list[Study]:
     parts = {relative for study in found for relative in study.files[1:]}
     others = [relative for relative in others if relative not in parts]
     known = set()
-    series = dicom.find_series(_heeded((source / relative for relative in others), heed))
+    series = dicom.find_series(_heeded((source / relative for relative in others), heed), memory)
     for uid, paths in series.series.items():
         relatives = [path.relative_to(source).as_posix() for path in paths]
         known.update(relatives)

@@ -1,18 +1,20 @@
 """A batch: every study of a folder brought to exactly one end. It can be killed at any moment, and goes on."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from pathlib import Path
 
+from mri_n2n.data.dicom import Memory
 from mri_n2n.durable import Busy, disk_full, reading
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.reconstruction import KNOWN
 from pipelines.batch.discovery import Study, files, studies
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.local import Engine, Work, on_this_machine
 from pipelines.batch.names import sources
@@ -25,18 +27,6 @@ from pipelines.batch.upkeep import Upkeep
 LEASE = 120.0  # seconds after which a network file system has freed what a dead machine held
 
 ONE_AT_A_TIME = on_this_machine()
-_Seen = tuple[tuple[str, int, int], ...]
-
-
-class Exit(IntEnum):
-    """What the command ends with."""
-
-    ALL_DONE = 0
-    USAGE = 2
-    SOME_NOT = 3
-    BUG = 70
-    DISK_FULL = 74
-    DRAINED = 75
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def run_batch(
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
-    feed = feed or Feed(partial(studies, source))
+    feed = feed or Feed(partial(studies, source, memory=Memory()))
     setup.reconstructor()  # to see that the network can be loaded
     folder = BatchFolder(output, shard)
     with supervised(folder.own / "heartbeat", limits.grace) as supervision:
@@ -136,7 +126,7 @@ def _logged(
                 result = _looks(source, folder, limits.watch, supervision, work, feed, upkeep)
         except Abandoned:
             result = Exit.DRAINED
-        upkeep.finish()
+        upkeep.finish(0.0 if supervision.asked else LEASE)
         ended = result
     except (DiskFull, UsageError) as error:
         ended = Exit.DISK_FULL if isinstance(error, DiskFull) or disk_full(error) else Exit.USAGE
@@ -158,9 +148,9 @@ def _looks(
 ) -> Exit:
     """One look at the input, or one after the other until `Abandoned` is raised."""
     ended = Exit.ALL_DONE
-    settled: dict[str, _Seen] = {}
-    before: dict[str, _Seen] = {}
-    now: dict[str, _Seen] = {}
+    settled: dict[str, str] = {}
+    before: dict[str, str] = {}
+    now: dict[str, str] = {}
     named = {study: hash(tuple(known)) for study, known in sources(folder)}
 
     def settle(outcome: Outcome) -> None:
@@ -172,6 +162,7 @@ def _looks(
         if not found and watch is None:
             _say_why_nothing(source, supervision)
         now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study)}
+        settled = {name: seen for name, seen in settled.items() if name in now}  # or it would grow for ever
         due = [study for study in found if study.name in now and settled.get(study.name) != now[study.name]]
         if watch is not None:
             due = [study for study in due if before.get(study.name) == now[study.name]]
@@ -212,14 +203,14 @@ def _say_why_nothing(source: Path, supervision: Supervision) -> None:
     say(f"no studies under {source}: it is empty.")
 
 
-def _seen(source: Path, study: Study, supervision: Supervision) -> _Seen:
-    """What a look shows of a study without reading it: size and time of each file."""
-    found = [("", study.missing, 0)]
+def _seen(source: Path, study: Study, supervision: Supervision) -> str:
+    """A hash of what a look shows of a study without reading it: size and time of each file."""
+    digest = hashlib.sha256(str(study.missing).encode())
     for relative in study.files:
         supervision.heed()
         try:
             about = (source / relative).stat()
-            found.append((relative, about.st_size, about.st_ctime_ns))
+            digest.update(repr((relative, about.st_size, about.st_ctime_ns)).encode(errors="surrogateescape"))
         except OSError:
-            found.append((relative, -1, -1))
-    return tuple(found)
+            digest.update(repr((relative, -1, -1)).encode(errors="surrogateescape"))
+    return digest.hexdigest()

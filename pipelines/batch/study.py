@@ -158,9 +158,9 @@ class StudyWork:
         writing_begins = time.monotonic()
         staged = self._staged(study, key, made, read)
         if staged is None:
-            return replace(nothing, reason=Reason.BAD_OUTPUT)
+            return self._discarded(replace(nothing, reason=Reason.BAD_OUTPUT))
         if self._digest(paths, study) != digest:  # now that nothing is read any more
-            return replace(nothing, reason=Reason.CHANGED)
+            return self._discarded(replace(nothing, reason=Reason.CHANGED))
         outcome = replace(
             nothing,
             reason=Reason.RECONSTRUCTED,
@@ -254,6 +254,10 @@ class StudyWork:
         except BadVolume:
             return None
         return staged if _alike(written.array, written.affine, clipped, volume.affine, 0.51 * read.slope) else None
+
+    def _discarded(self, outcome: Outcome) -> Outcome:
+        shutil.rmtree(self.folder.staging / outcome.study, ignore_errors=True)
+        return outcome
 
     def _refused(self, outcome: Outcome, error: BaseException) -> Outcome:
         self.folder.explain(outcome, _text(error))

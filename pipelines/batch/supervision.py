@@ -18,14 +18,17 @@ class Abandoned(Exception):
 class Supervision:
     """Asked again and again by whatever takes long.
 
-    heartbeat: the file that is touched while the batch is alive. grace: seconds that studies at hand still have once
+    heartbeat: the file that is touched while the batch is alive; MRI_N2N_HEARTBEAT names one beside it, for who watches
+    one process (a container) of several that share an output. grace: seconds that studies at hand still have once
     the batch is asked to stop.
     """
 
     def __init__(self, heartbeat: Path, grace: float) -> None:
         self.asked = False
         self._grace, self._since = grace, 0.0
-        self._heartbeat, self._last = heartbeat, -BEAT
+        own = os.environ.get("MRI_N2N_HEARTBEAT")
+        self._heartbeats = [heartbeat, *([Path(own)] if own else [])]
+        self._last = -BEAT
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """To stop; as a handler of signals."""
@@ -39,8 +42,9 @@ class Supervision:
         """Touch the heartbeat, if it is time."""
         if time.monotonic() - self._last >= BEAT:
             self._last = time.monotonic()
-            with suppress(OSError):  # a full disk is told by what has to be written
-                self._heartbeat.touch()
+            for heartbeat in self._heartbeats:
+                with suppress(OSError):  # a full disk is told by what has to be written
+                    heartbeat.touch()
 
     def overdue(self) -> bool:
         """Whether studies at hand are to be abandoned."""

@@ -29,9 +29,13 @@ class Upkeep:
         if self._changed and time.monotonic() >= self._due:
             self._written()
 
-    def finish(self) -> None:
-        """Tell all, once no other shard is at it: the last one tells what all did."""
-        while not self._written():
+    def finish(self, patience: float) -> None:
+        """Tell all, once no other shard is at it: the last one tells what all did.
+
+        One that hangs at it keeps nobody for longer than `patience` seconds.
+        """
+        end = time.monotonic() + patience
+        while not self._written() and time.monotonic() < end:
             time.sleep(0.1)
 
     def _written(self) -> bool:

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from mri_n2n.cli.options import Device, Simulate, White
-from pipelines.batch.cli import WeightsSha256, Workers, engine_of, unattended
+from pipelines.batch.cli import WeightsSha256, Workers, engine_of, stoppable, unattended
 
 
+@stoppable()
 def dicom_node_command(
     inbox: Annotated[Path, typer.Argument(readable=False, help="Folder for what is received; of this node alone.")],
     output: Annotated[

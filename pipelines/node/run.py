@@ -17,10 +17,11 @@ from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.progress import say
 from pipelines.batch.delivery import tidy
 from pipelines.batch.discovery import Study
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.local import Engine
 from pipelines.batch.outcome import Outcome, State
-from pipelines.batch.run import ONE_AT_A_TIME, Exit, Feed, Limits, run_batch
+from pipelines.batch.run import ONE_AT_A_TIME, Feed, Limits, run_batch
 from pipelines.batch.study import AGAIN, Setup
 from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused

@@ -166,6 +166,8 @@ def test_another_program_makes_one_volume_of_it(tmp_path: Path, mprage: Path) ->
         (at(2, PixelSpacing=[0.75, 1.5]), Problem.UNSUPPORTED, "PixelSpacing"),
         (at(2, FrameOfReferenceUID="1.2.3"), Problem.UNSUPPORTED, "FrameOfReferenceUID"),
         (at(2, ImagePositionPatient=[10, -20, 30]), Problem.DUPLICATE, "one place"),
+        (at(2, ImagePositionPatient=[10, -20, 30], EchoNumbers=2), Problem.UNSUPPORTED, "differ in EchoNumbers"),
+        (at(2, RescaleSlope=0), Problem.IMPLAUSIBLE, "slope of 0"),
         (gap, Problem.INCOMPLETE, "a slice is missing"),
         (aside, Problem.UNSUPPORTED, "in line"),
         (at(2, SOPInstanceUID=f"{SERIES}.1"), Problem.DUPLICATE, "under one name"),

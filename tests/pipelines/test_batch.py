@@ -37,7 +37,7 @@ from batch_runs import (
 from dicom_files import Edit, at, everywhere, gap, some_media, some_series
 from raw_files import write_cfl
 
-from mri_n2n.data.dicom import read_series
+from mri_n2n.data.dicom import Memory, finding, is_dicom, read_series
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.densities import GivenDensity, given_density
 from mri_n2n.kspace.sampling import exponential_density
@@ -46,9 +46,9 @@ from mri_n2n.reconstructed_files import reconstruct_path
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Reason, State
-from pipelines.batch.run import Exit
 from pipelines.batch.study import RECONSTRUCTION, StudyWork
 from pipelines.batch.supervision import Abandoned, supervised
 from pipelines.batch.worker import Worker
@@ -104,9 +104,9 @@ def test_a_long_search_shows_that_it_lives_and_can_be_stopped(tmp_path: Path) ->
 def test_a_signal_while_studies_are_searched_drains(
     cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signalled(source: Path, heed: Callable[[], object]) -> list[Study]:
+    def signalled(source: Path, heed: Callable[[], object], **options: Any) -> list[Study]:
         os.kill(os.getpid(), signal.SIGTERM)
-        return studies(source, heed)
+        return studies(source, heed, **options)
 
     monkeypatch.setattr("pipelines.batch.run.studies", signalled)
     answer = cli("batch", scans, tmp_path / "out", "--model", model, "--device", "cpu")
@@ -116,6 +116,35 @@ def test_a_signal_while_studies_are_searched_drains(
     events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["begun", "ended"]
     assert events[-1]["exit"] == Exit.DRAINED
+
+
+def test_a_signal_before_there_is_anything_to_drain(
+    cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("mri_n2n.run_directory.find_run", signalled)
+    assert cli("batch", scans, tmp_path / "out", "--model", model).code == Exit.DRAINED
+    asked = ("dicom-node", tmp_path / "in", tmp_path / "out", "--model", model, "--allow", "A")
+    assert cli(*asked).code == Exit.DRAINED
+
+
+def test_the_next_look_opens_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some_series(tmp_path / "ward")
+    memory, opened = Memory(), []
+    monkeypatch.setattr(finding, "is_dicom", lambda path: opened.append(path) or is_dicom(path))
+    first = studies(tmp_path / "ward", memory=memory)
+    assert len(opened) == 5
+    assert studies(tmp_path / "ward", memory=memory) == first
+    assert len(opened) == 5
+    some_series(tmp_path / "ward" / "another", everywhere(SeriesInstanceUID="1.2.9"), slices=3)
+    (tmp_path / "ward" / "IM000").write_bytes((tmp_path / "ward" / "another" / "IM000").read_bytes())
+    found = studies(tmp_path / "ward", memory=memory)
+    assert len(opened) == 9
+    assert found == studies(tmp_path / "ward")
+    assert sorted(len(study.files) for study in found) == [4, 4]
 
 
 # Twenty kinds of damage
@@ -223,9 +252,8 @@ def test_an_estimated_density_is_said_and_a_given_one_decides(
         arrays.append(image.get_fdata())
     assert len(set(keys)) == 4
     network = open_run(model)
-    stated, _ = Reconstructor(network.network(), network.recipe, CPU)(
-        Reconstructor(network.network(), network.recipe, CPU).read(sorted(scans.glob("*.h5"))[0])
-    )
+    reconstructor = Reconstructor(network.network(), network.recipe, CPU)
+    stated = reconstructor(reconstructor.read(sorted(scans.glob("*.h5"))[0])).array
     np.testing.assert_allclose(arrays[1], stated, atol=1e-3)
     assert np.abs(arrays[2] - stated).max() > 1e-3
     asked = ("batch", tmp_path / "ward", tmp_path / "out", "--model", model, "--device", "cpu")
@@ -503,6 +531,12 @@ def first_of(scans: Path) -> Study:
 def with_reconstructor(work: StudyWork, reconstructor: Any) -> StudyWork:
     work._reconstructor = reconstructor
     return work
+
+
+def test_what_is_not_published_is_not_left_lying(work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.batch.study._alike", lambda *_: False)
+    assert work(scans, first_of(scans)).reason is Reason.BAD_OUTPUT
+    assert list(work.folder.staging.iterdir()) == []
 
 
 def test_too_little_memory_is_an_outcome(work: StudyWork, scans: Path) -> None:

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from batch_runs import ENVIRONMENT, by_source, command, damaged_scans, left_over, published, settled, start, wait_for
 
+from pipelines.batch.exits import Exit
 from pipelines.batch.outcome import Reason
-from pipelines.batch.run import Exit
 
 pytest.importorskip("ray")
 STORE = 80 * 1024 * 1024  # bytes of shared memory

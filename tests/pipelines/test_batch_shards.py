@@ -15,11 +15,11 @@ from mri_n2n.durable import Busy
 from mri_n2n.errors import UsageError
 from pipelines.batch import attempts, run
 from pipelines.batch.discovery import Study, study_name
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.liveness import in_one_line, shares
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import stands
-from pipelines.batch.run import Exit
 from pipelines.batch.shard import WHOLE, Shard, chosen_shard
 from pipelines.batch.study import StudyWork
 from pipelines.batch.summary import shard_table

@@ -17,14 +17,15 @@ from batch_runs import ENVIRONMENT, PATIENT, by_source, copied, start, wait_for
 from dicom_files import everywhere, some_series
 from raw_files import write_cfl
 
-from mri_n2n.durable import is_held
+from mri_n2n.durable import holding, is_held
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.lines import append, lines_of
 from pipelines.batch.liveness import Phase, in_one_line, life, shares
 from pipelines.batch.names import all_sources, listing, place
 from pipelines.batch.outcome import Outcome, Reason
-from pipelines.batch.run import Exit
 from pipelines.batch.shard import Shard
+from pipelines.batch.supervision import supervised
 from pipelines.batch.upkeep import Upkeep
 
 
@@ -247,8 +248,26 @@ def test_the_summary_is_written_as_seldom_as_its_size_asks_for(
     now[0] += 1000
     upkeep.look()  # nothing new
     assert len(written) == 4
-    upkeep.finish()
+    upkeep.finish(1.0)
     assert len(written) == 5
+
+
+def test_nobody_waits_for_ever_for_another_shards_summary(held: BatchFolder) -> None:
+    beats: list[None] = []
+    upkeep = Upkeep(held, lambda: beats.append(None))
+    with holding(held.path / "summary.lock"):
+        upkeep.finish(0.3)
+    assert len(beats) > 1
+    assert not (held.path / "summary.html").exists()
+    upkeep.finish(0.0)
+    assert (held.path / "summary.html").exists()
+
+
+def test_a_process_has_a_heartbeat_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRI_N2N_HEARTBEAT", str(tmp_path / "own"))
+    with supervised(tmp_path / "shared", 1.0) as supervision:
+        supervision.beat()
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "shared"}
 
 
 # Permissions

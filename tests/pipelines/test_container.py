@@ -17,11 +17,12 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_files import some_series
+from dicom_peers import Pacs, free_port, listens, store, uids
 
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.names import all_sources
 from pipelines.batch.outcome import Reason
-from pipelines.batch.run import Exit
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 
@@ -30,6 +31,7 @@ TOOLS = ("buildah", "debootstrap", "podman", "runc")
 BASE, IMAGE, MLFLOW, BAKED = (f"localhost/mri-n2n-{name}" for name in ("base", "test", "mlflow-test", "baked-test"))
 RELEASE = "bookworm"  # whose Python is that of the Dockerfile's base
 CONFINED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+LISTENING = tuple("host" if word == "none" else word for word in CONFINED)  # of which it binds loopback alone
 USER = 10001
 SOON, SMALL = 15.0, 1.6e9  # seconds from the start to the first study, bytes of the image
 ENGINE = """
@@ -59,10 +61,12 @@ class Podman:
         return self("run", "--rm", "--no-healthcheck", *CONFINED, *options, image, *arguments)
 
     @contextmanager
-    def running(self, name: str, *words: object, image: str = IMAGE) -> Iterator[subprocess.Popen[bytes]]:
+    def running(
+        self, name: str, *words: object, image: str = IMAGE, confined: Sequence[str] = CONFINED
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The same, meanwhile; it is gone afterwards."""
         options, arguments = divided(words)
-        command = ["run", "--rm", "--name", name, "--no-healthcheck", *CONFINED, *options, image, *arguments]
+        command = ["run", "--rm", "--name", name, "--no-healthcheck", *confined, *options, image, *arguments]
         with subprocess.Popen(
             ["podman", *map(str, command)],
             env=self.environment,
@@ -240,12 +244,36 @@ def test_a_signal_and_a_health_check(image: Podman, model: Path, ward: Path, out
         wait_for(lambda: settled(output) == 4, process)
         assert image("exec", "mri-n2n-watch", *check).returncode == 0
         image("kill", "--signal", "STOP", "mri-n2n-watch")
-        os.utime(output / "heartbeat", (0, 0))
+        image("exec", "mri-n2n-watch", "touch", "--date", "@0", "/tmp/heartbeat")
         assert image("exec", "mri-n2n-watch", *check).returncode == 1
         image("kill", "--signal", "CONT", "mri-n2n-watch")
         image("kill", "--signal", "TERM", "mri-n2n-watch")
         assert process.wait(timeout=60) == Exit.DRAINED
     assert not [path for path in output.rglob(".*") if path.name.startswith(".")]
+
+
+def test_a_node(image: Podman, model: Path, output: Path, tmp_path: Path) -> None:
+    """A series that is sent to it comes out derived, and comes back; then a signal drains it."""
+    inbox, port, peer = tmp_path / "inbox", free_port(), Pacs(free_port())
+    inbox.mkdir()
+    os.chown(inbox, USER, USER)
+    files = some_series(tmp_path / "series")
+    volumes = ["--volume", f"{inbox}:/inbox", "--volume", f"{model}:/model:ro", "--volume", f"{output}:/output"]
+    options = ["--simulate", "--port", port, "--allow", "SCANNER@127.0.0.1", "--settle", 1]
+    arguments = ["dicom-node", "/inbox", "/output", "--model", "/model", *options]
+    arguments += ["--send-to", f"PACS@127.0.0.1:{peer.port}", "--reserve", 0]
+    with (
+        peer.open(),
+        image.running("mri-n2n-node", *volumes, "--", *arguments, confined=LISTENING) as process,
+    ):
+        wait_for(lambda: listens(port), process)
+        assert set(store(port, files)) == {0}
+        wait_for(lambda: len(peer.got) == len(files), process)
+        assert not set(peer.got) & set(uids(files))
+        image("kill", "--signal", "TERM", "mri-n2n-node")
+        assert process.wait(timeout=60) == Exit.DRAINED
+    (outcome,) = BatchFolder(output).outcomes()
+    assert outcome.reason is Reason.RECONSTRUCTED
 
 
 def test_a_limit_of_memory(image: Podman, model: Path, heads: Path, output: Path, tmp_path: Path) -> None:

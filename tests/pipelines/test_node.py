@@ -32,10 +32,10 @@ from mri_n2n.durable import sha256_of
 from mri_n2n.errors import BadVolume, Problem
 from pipelines.batch.delivery import Delivery, Hindrance, deliveries, delivery_table
 from pipelines.batch.discovery import studies, study_name
+from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import publish
-from pipelines.batch.run import Exit
 from pipelines.batch.summary import write_summary
 from pipelines.node.answer import Answer, Refused
 from pipelines.node.association import MOST_PDU, PLAIN, Arrival, Door, Listener, listening

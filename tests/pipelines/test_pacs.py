@@ -19,7 +19,7 @@ from orthanc import MISSING, Orthanc, orthanc
 from pydicom import uid
 
 from mri_n2n.data.dicom import read_series
-from pipelines.batch.run import Exit
+from pipelines.batch.exits import Exit
 from pipelines.node.answer import Answer
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))

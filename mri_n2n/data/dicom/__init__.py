@@ -4,7 +4,7 @@ Classic MR only: one slice per file. Values are stored values with the file's re
 """
 
 from mri_n2n.data.dicom.files import PREAMBLE, files_sha256, is_dicom
-from mri_n2n.data.dicom.finding import find_series
+from mri_n2n.data.dicom.finding import Memory, find_series
 from mri_n2n.data.dicom.instance import MR_IMAGES, SENT, Instance, received, same
 from mri_n2n.data.dicom.reading import Series, read_series
 from mri_n2n.data.dicom.writing import write_series
@@ -14,6 +14,7 @@ __all__ = [
     "PREAMBLE",
     "SENT",
     "Instance",
+    "Memory",
     "Series",
     "files_sha256",
     "find_series",

@@ -1,5 +1,6 @@
 """Finding DICOM series among files, and what a directory beside them says that they should have."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from mri_n2n.data.dicom.directory import listed
 from mri_n2n.data.dicom.files import FOREIGN, is_dicom, opened, quietly
 
 SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
+_Stamp = tuple[int, int, int]
+_Identity = tuple[str, str, str]
 _TOLD = ["SeriesInstanceUID", "SOPInstanceUID"]
 
 
@@ -25,14 +28,41 @@ class Found:
     missing: dict[str, int]
 
 
-def find_series(files: Iterable[Path]) -> Found:
-    """The DICOM series among these files. Directories (DICOMDIR) are left out: they name what lies beside them."""
+class Memory:
+    """What was read of DICOM files in one look, so that the next one opens only those that are new or have changed."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[_Stamp, _Identity]] = {}
+        self._now: dict[str, tuple[_Stamp, _Identity]] = {}
+
+    def identity(self, path: Path) -> _Identity | None:
+        """SOP class, series and instance of a file, empty where it does not say; None for what is no DICOM."""
+        name, stamp = str(path), _stamp(path)
+        stamped, known = self._before.get(name, (None, None))
+        if known is None or stamp is None or stamped != stamp:
+            known = _identity(path) if is_dicom(path) else None
+        if known and known[1] and stamp:
+            self._now[name] = stamp, known
+        return known
+
+    def end(self) -> None:
+        """Forget files that this look did not find."""
+        self._before, self._now = self._now, {}
+
+
+def find_series(files: Iterable[Path], memory: Memory | None = None) -> Found:
+    """The DICOM series among these files. Directories (DICOMDIR) are left out: they name what lies beside them.
+
+    memory: of earlier looks at the same files.
+    """
+    memory = memory or Memory()
     found: dict[str, list[Path]] = {}
     images: set[str] = set()
     directories = []
     for path in files:
-        if is_dicom(path):
-            kind, series, image = _identity(path)
+        identity = memory.identity(path)
+        if identity is not None:
+            kind, series, image = identity
             if kind == uid.MediaStorageDirectoryStorage:
                 directories.append(path)
             else:
@@ -40,6 +70,7 @@ def find_series(files: Iterable[Path]) -> Found:
                 images.add(image)
         elif path.name.lower().endswith(SUFFIXES):
             found.setdefault("", []).append(path)
+    memory.end()
     missing: dict[str, set[str]] = {}
     for path in directories:
         for series, expected in listed(path).items():
@@ -49,14 +80,22 @@ def find_series(files: Iterable[Path]) -> Found:
     return Found(found, {series: len(lost) for series, lost in missing.items()})
 
 
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        about = path.stat()
+        return about.st_ino, about.st_size, about.st_ctime_ns
+    except OSError:
+        return None
+
+
 @quietly()
-def _identity(path: Path) -> tuple[str, str, str]:
+def _identity(path: Path) -> _Identity:
     """SOP class, series and instance of a file; empty where it does not say, or cannot be read."""
     try:
         kind = str(read_file_meta_info(path).get("MediaStorageSOPClassUID") or "")
         if kind == uid.MediaStorageDirectoryStorage:  # which is read elsewhere, within bounds
             return kind, "", ""
         head = opened(path, stop_before_pixels=True, specific_tags=_TOLD)
-        return kind, str(head.get("SeriesInstanceUID") or ""), str(head.get("SOPInstanceUID") or "")
+        return kind, sys.intern(str(head.get("SeriesInstanceUID") or "")), str(head.get("SOPInstanceUID") or "")
     except FOREIGN:
         return "", "", ""

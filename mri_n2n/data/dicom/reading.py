@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
 from mri_n2n.data.dicom.pixels import LOSSY, READABLE, stored_values
-from mri_n2n.data.slice_spacing import slice_step
+from mri_n2n.data.slice_spacing import SAME_PLACE, slice_step
 from mri_n2n.data.volumes import MOST_VOXELS, Volume
 from mri_n2n.errors import BadVolume, Problem, one_line, problem_of
 
@@ -21,6 +21,8 @@ MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
 ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+SEVERAL = ("EchoNumbers", "EchoTime", "InversionTime", "TemporalPositionIdentifier", "DiffusionBValue")
+SEVERAL += ("DiffusionGradientOrientation", "TriggerTime", "ImageType", "AcquisitionNumber", "AcquisitionTime")
 ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
@@ -69,6 +71,7 @@ def _read_series(files: Sequence[Path]) -> Series:
         raise BadVolume("has two slices under one name (SOPInstanceUID).", Problem.DUPLICATE)
     slices.sort(key=lambda one: one[0])
     datasets = [dataset for _, _, dataset, _ in slices]
+    _check_one_image_each([place for place, *_ in slices], datasets)
     array = np.stack([values.T for _, _, _, values in slices], axis=-1)
     if not np.isfinite(array).all():
         raise BadVolume("has values that are not finite.", Problem.NOT_FINITE)
@@ -122,6 +125,17 @@ def _advice(dataset: Dataset) -> str:
     return " Convert it, with dcm4che's emf2sf or so." if enhanced else ""
 
 
+def _check_one_image_each(places: Sequence[float], datasets: Sequence[Dataset]) -> None:
+    """Raise where images of one place are of several echoes, times or weightings, and no copies."""
+    for number in range(1, len(places)):
+        if places[number] - places[number - 1] < SAME_PLACE:
+            one, other = datasets[number - 1], datasets[number]
+            apart = [name for name in SEVERAL if one.get(name) != other.get(name)]
+            if apart:
+                advice = "Have each sent as a series of its own."
+                raise BadVolume(f"has images of one place that differ in {apart[0]}. {advice}", UNSUPPORTED)
+
+
 def _values(dataset: Dataset) -> NDArray[np.float32]:
     """`[row column]` with slope and intercept applied."""
     pixels = stored_values(dataset)
@@ -131,8 +145,16 @@ def _values(dataset: Dataset) -> NDArray[np.float32]:
     return (pixels * slope + intercept).astype(np.float32)
 
 
+def _stated(dataset: Dataset, name: str, usual: float) -> float:
+    value = dataset.get(name)
+    return usual if value in (None, "") else float(value)
+
+
 def _own_scale(dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    stated = (dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = (
+        usual if value in (None, "") else float(value) for value, usual in zip(stated, (1, 0), strict=True)
+    )
     if not (np.isfinite([slope, intercept]).all() and slope > 0):
         raise BadVolume(f"has a rescale slope of {slope:g}.", Problem.IMPLAUSIBLE)
     return slope, intercept
