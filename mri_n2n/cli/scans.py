@@ -18,8 +18,8 @@ def prepare_kspace_command(
     validation: Validation = 10,
     split: SplitTable = None,
     slices: Annotated[
-        str, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
-    ] = "0:2047",
+        str | None, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
+    ] = None,
     edge_probability: ScanEdge = None,
     density: ScanDensity = None,
     strict: Strict = False,

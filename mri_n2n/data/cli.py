@@ -95,7 +95,7 @@ def request_of(
     context: typer.Context,
     source: Path,
     table: Path | None,
-    slices: str,
+    slices: str | None,
     train: int,
     validation: int,
     bits: int,
@@ -103,13 +103,14 @@ def request_of(
     overwrite: bool,
     suffixes: Sequence[str] | None = None,
 ) -> Any:
-    """What the options of a preparation ask for; suffixes: of the sources, if they are no volumes."""
+    """What the options of a preparation ask for; suffixes: of sources that are no volumes; slices: None is all."""
     from mri_n2n.data.preparation import PrepareRequest
+    from mri_n2n.data.scan import LARGEST
     from mri_n2n.data.selection import SliceRequest
     from mri_n2n.data.subjects import SplitRequest, read_split_table
     from mri_n2n.data.volumes import SUFFIXES, named
 
-    first, colon, last = slices.partition(":")
+    first, colon, last = (f"0:{LARGEST - 1}" if slices is None else slices).partition(":")
     if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise UsageError(f"--slices {slices!r}: expected FIRST:LAST such as 25:124.")
     assigned = read_split_table(table, named(source, suffixes or SUFFIXES)) if table else None
