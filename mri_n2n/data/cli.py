@@ -1,5 +1,6 @@
 """The commands that make data. Nothing heavy is imported before a command runs."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ def prepare_ixi_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare magnitude volumes, from which undersampled k-space is simulated."""
+    starting()
     from mri_n2n.data.ixi import prepare_ixi
 
     request = request_of(context, source, split, slices, train, validation, bits, strict, overwrite)
@@ -60,6 +62,7 @@ def prepare_pairs_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
+    starting()
     from mri_n2n.data.pairs import prepare_pairs
 
     request = request_of(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
@@ -83,6 +86,12 @@ def phantom_command(
         return
     validation = max(1, subjects // 4)
     typer.echo(f"Next: mri-n2n prepare ixi {dest} DEST --train {subjects - validation} --validation {validation}")
+
+
+def starting() -> None:
+    """Say at once, to somebody who waits, that there is a program: what commands need takes seconds to import."""
+    if sys.stderr.isatty():
+        print("starting ...", file=sys.stderr)
 
 
 def given(context: typer.Context, name: str) -> bool:
