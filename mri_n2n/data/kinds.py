@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_n2n.data import cfl, dicom
-from mri_n2n.data.dicom.files import SUFFIXES as DICOM
+from mri_n2n.data.dicom.finding import SUFFIXES as DICOM
 
 
 def of_another_kind(path: Path, known: Sequence[str]) -> str:
