@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mri_n2n.durable import check_writable, read_json, sha256_of, write_json
+from mri_n2n.data.folders import closed_line
+from mri_n2n.durable import check_writable, read_json, sha256_of, write_json, writing
 from mri_n2n.errors import UNREADABLE, BadVolume, UsageError
 from mri_n2n.overlap import Overlap
 from mri_n2n.progress import bar, say
@@ -60,19 +61,24 @@ def work_through(
     overwrite: bool,
     ahead: int = 0,
     doing: str,
+    closed: Sequence[Path] = (),
     digest: Callable[[Path], str] = sha256_of,
 ) -> list[tuple[Job, dict[str, Any]]]:
     """Read, work on and write one file after the other; return what was made now.
 
     `identity` says what decides the outputs but for their sources: what an earlier run made with the same one is not
     made again; `digest` is the hash that a source is known by. `ahead` files are read ahead and written behind. A bad
-    file in a folder is reported and the others are still done; then the whole is a `UsageError`.
+    file in a folder is reported and the others are still done; then the whole is a `UsageError`. So is what may not be
+    looked at, `closed`.
     """
+    for path in closed:
+        say(f"skipped: {closed_line(path)}")
     ours = {job.target for job in jobs if _announced(job, identity, digest)}
     todo = [job for job in jobs if overwrite or not (job.target in ours and job.target.exists())]
     if len(todo) < len(jobs):
         say(f"{len(jobs) - len(todo)} of {len(jobs)} volumes are already done.")
     if not todo:
+        _check_all_done([], jobs, closed)
         return []
     others = [_about(job.target) for job in todo if job.target not in ours]
     taken = [path for path in (*(job.target for job in todo), *others) if path.exists()]
@@ -96,12 +102,21 @@ def work_through(
             overlap.behind(_write, job.target, about, made.write)
             done.append((job, about))
             del made, content  # before the next one is read
-    if bad:
-        raise UsageError(f"{len(bad)} of {len(jobs)} volumes could not be used (named above); the others are done.")
+    _check_all_done(bad, jobs, closed)
     return done
 
 
+def _check_all_done(bad: Sequence[Path], jobs: Sequence[Job], closed: Sequence[Path]) -> None:
+    what = [f"{len(bad)} of {len(jobs)} volumes could not be used"] if bad else []
+    what += [f"{len(closed)} files or folders may not be read"] if closed else []
+    if what:
+        others = "the others are done" if len(bad) < len(jobs) else "there are no others"
+        raise UsageError(f"{' and '.join(what)} (named above); {others}.")
+
+
 def _write(target: Path, about: dict[str, Any], write: Callable[[Path], None]) -> None:
+    with writing(target):
+        target.unlink(missing_ok=True)  # or it would pass for what is announced now
     write_json(_about(target), about)
     write(target)  # last: with the announcement beside it, it is done
 

@@ -1,5 +1,6 @@
 """From a folder of raw scans to prepared k-space."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mri_n2n.data import raw
+from mri_n2n.data.folders import closed_places
 from mri_n2n.data.manifest import FLOAT_BITS, Kind, Manifest, StoredVolume
 from mri_n2n.data.preparation import PrepareRequest, prepare
 from mri_n2n.data.volumes import named
 from mri_n2n.densities import GivenDensity, with_density
 from mri_n2n.errors import BadVolume, Problem, UsageError
 from mri_n2n.measured_kspace import FULL, UNDERSAMPLED, stored_planes
-from mri_n2n.progress import say
+from mri_n2n.notes import telling
 from mri_n2n.scans import ScannedVolume, complex_volume
 
 
@@ -27,14 +29,17 @@ def prepare_kspace(
     """
     density = density or GivenDensity()
     sources = named(source, raw.SUFFIXES)
-    first = _first(list(sources.values()), density)
+    held = _first(sources, density)
+    first = next(iter(held.values()))
     kind, size = _kind(first), first.measurement.grid
+    del first
 
     def load(name: str) -> tuple[NDArray[np.float32], StoredVolume]:
         path = sources[name]
-        scanned = _read(path, density)
-        for note in scanned.notes:
-            say(f"{path} {note}")
+        scanned = held.pop(name, None)
+        held.clear()  # in whatever order they come, one is in memory at a time
+        scanned = scanned or _read(path, density)
+        tell(path, scanned)
         if scanned.measurement.grid != size:
             found, expected = ("×".join(map(str, grid)) for grid in (scanned.measurement.grid, size))
             raise BadVolume(f"{path} has a plane of {found}, the first scan one of {expected}.", Problem.INCOMPATIBLE)
@@ -45,17 +50,19 @@ def prepare_kspace(
         return _stored(scanned, chosen, name, path)
 
     request = replace(request, bits=FLOAT_BITS)
-    return prepare(
-        kind,
-        sources,
-        load,
-        destination,
-        request,
-        where=f"under {source}",
-        partners=[file for path in sources.values() for file in raw.files_of(path)[1:]],
-        size=size,
-        also=density.facts() if density.said else None,
-    )
+    with telling() as tell:
+        return prepare(
+            kind,
+            sources,
+            load,
+            destination,
+            request,
+            where=f"under {source}",
+            partners=[file for path in sources.values() for file in raw.files_of(path)[1:]],
+            size=size,
+            also=density.facts() if density.said else None,
+            closed=closed_places(source),
+        )
 
 
 def _stored(scanned: ScannedVolume, chosen: range, name: str, path: Path) -> tuple[NDArray[np.float32], StoredVolume]:
@@ -73,10 +80,11 @@ def _stored(scanned: ScannedVolume, chosen: range, name: str, path: Path) -> tup
     return stored_planes(part).numpy(), StoredVolume(slices, scanned.white, sources=sources, notes=notes)
 
 
-def _first(paths: list[Path], density: GivenDensity) -> ScannedVolume:
-    for path in paths:
+def _first(sources: Mapping[str, Path], density: GivenDensity) -> dict[str, ScannedVolume]:
+    """The first scan that can be read, under its name: kept until its turn, so as not to be read twice."""
+    for name, path in sources.items():
         try:
-            return _read(path, density)
+            return {name: _read(path, density)}
         except BadVolume as error:  # reported when its turn comes
             last = error
     raise UsageError(f"none of the scans can be used; the last one: {last}")

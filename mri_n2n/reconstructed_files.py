@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mri_n2n.data import dicom, raw, series
+from mri_n2n.data.folders import closed_places, look_into
+from mri_n2n.data.kinds import of_another_kind
 from mri_n2n.data.series import SeriesFiles, files_and_series
 from mri_n2n.data.volumes import Volume, suffix, write_volume
 from mri_n2n.environment import volumes_overlapped
 from mri_n2n.errors import UsageError
 from mri_n2n.file_by_file import Job, Made, planned, work_through
+from mri_n2n.notes import telling
 from mri_n2n.progress import say
 from mri_n2n.reconstruction import IMAGES_OR_SCANS, KNOWN, Reconstructor
 from mri_n2n.scans import ScannedVolume
@@ -51,8 +54,8 @@ def reconstruct_path(
 
     def read(path: Path) -> Volume | ScannedVolume:
         content = reconstructor.read_series(found[path]) if path in found else reconstructor.read(path)
-        for note in content.notes if isinstance(content, ScannedVolume) else ():
-            say(f"{path} {note}")
+        if isinstance(content, ScannedVolume):
+            tell(path, content)
         return content
 
     def work(read: Volume | ScannedVolume) -> Made:
@@ -62,22 +65,26 @@ def reconstruct_path(
         about = {"label": label, "simulated": "SIMULATED" in label, "source_sha256": volume.sha256, "psnr": made.psnr}
         return Made(about, lambda path: write_volume(path, made.array, volume, label))
 
-    done = work_through(
-        jobs,
-        read,
-        work,
-        identity,
-        overwrite=overwrite,
-        ahead=volumes_overlapped(reconstructor.device),
-        doing="reconstructing",
-        digest=lambda path: dicom.files_sha256(found[path]) if path in found else raw.content_sha256(path),
-    )
+    with telling() as tell:
+        done = work_through(
+            jobs,
+            read,
+            work,
+            identity,
+            overwrite=overwrite,
+            ahead=volumes_overlapped(reconstructor.device),
+            doing="reconstructing",
+            closed=closed_places(source),
+            digest=lambda path: dicom.files_sha256(found[path]) if path in found else raw.content_sha256(path),
+        )
     return [Reconstructed(job.source, job.target, about["psnr"]) for job, about in done]
 
 
 def _files(reconstructor: Reconstructor, source: Path, found: SeriesFiles) -> list[Path]:
     if not source.exists():
         raise UsageError(f"no file {source}. Check the path.")
+    if source.is_dir() and not reconstructor.takes_images and _only_dicom(source):
+        raise UsageError(_advice_on_dicom(reconstructor, source))
     files = files_and_series(source, KNOWN, found) if source.is_dir() else [source]
     usable = [path for path in files if path in found or suffix(path, reconstructor.suffixes)]
     if not usable:
@@ -87,10 +94,8 @@ def _files(reconstructor: Reconstructor, source: Path, found: SeriesFiles) -> li
 
 def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
     """What to do about files of which none can be reconstructed as asked."""
-    if not suffix(files[0], KNOWN) and dicom.is_dicom(files[0]):
-        return f"{files[0]} is one file of a DICOM series. Name its folder."
     if not suffix(files[0], KNOWN):
-        return f"{files[0]} ends in none of {', '.join(KNOWN)}. Convert it first."
+        return of_another_kind(files[0], KNOWN)
     if reconstructor.complex:
         return (
             f"{files[0]} is a volume, and this run was trained on raw k-space. Choose another run, or make "
@@ -101,6 +106,24 @@ def _advice(reconstructor: Reconstructor, files: Sequence[Path]) -> str:
     if reconstructor.simulate:
         return f"{files[0]} is raw k-space, and --simulate is for fully sampled volumes. Leave it out."
     return f"{files[0]} is raw k-space, and this run was trained on pairs of images. Choose another run."
+
+
+def _only_dicom(source: Path) -> bool:
+    """Whether there is DICOM under a folder, and nothing else that is known."""
+    files = look_into(source).files
+    return not any(suffix(path, KNOWN) for path in files) and any(dicom.is_dicom(path) for path in files)
+
+
+def _advice_on_dicom(reconstructor: Reconstructor, source: Path) -> str:
+    if reconstructor.complex:
+        return (
+            f"{source} holds DICOM, and this run was trained on raw k-space. Choose another run, or make scans of it "
+            "with `mri-n2n simulate --values complex`."
+        )
+    return (
+        f"{source} holds DICOM images, and this run reconstructs raw k-space ({', '.join(raw.SUFFIXES)}). If they are "
+        "fully sampled, add --simulate to undersample them first."
+    )
 
 
 def _as_volume(path: Path, names: Mapping[Path, Path]) -> Path:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mri_n2n.data import dicom, mrd
+from mri_n2n.data.folders import closed_places
+from mri_n2n.data.kinds import of_another_kind
 from mri_n2n.data.mrd_header import SIMULATED
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.series import files_and_series, find_series, read_series, series_names
-from mri_n2n.data.volumes import SUFFIXES, read_volume, stem
+from mri_n2n.data.volumes import SUFFIXES, read_volume, stem, suffix
 from mri_n2n.durable import sha256_of
 from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.file_by_file import Job, Made, planned, work_through
@@ -44,8 +46,10 @@ def simulate_path(
         names = {first.relative_to(source): name for first, name in series_names(source, series).items()}
         files = files_and_series(source, SUFFIXES, series)
         jobs = planned(source, folder, files, lambda path: _as_scan(path, names))
-    else:
+    elif suffix(source):
         jobs = [Job(source, folder / _as_scan(source, {}).name)]
+    else:
+        raise UsageError(of_another_kind(source, SUFFIXES))
 
     def read(path: Path) -> Scan:
         volume = read_series(series[path]) if path in series else read_volume(path)
@@ -73,7 +77,16 @@ def simulate_path(
     def digest(path: Path) -> str:
         return dicom.files_sha256(series[path]) if path in series else sha256_of(path)
 
-    done = work_through(jobs, read, work, identity, overwrite=overwrite, doing="simulating", digest=digest)
+    done = work_through(
+        jobs,
+        read,
+        work,
+        identity,
+        overwrite=overwrite,
+        doing="simulating",
+        closed=closed_places(source),
+        digest=digest,
+    )
     return [job for job, _ in done]
 
 

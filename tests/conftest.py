@@ -28,6 +28,8 @@ from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from natural_images.procedural import write_pictures
 
 os.environ["MPLBACKEND"] = "agg"
+if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores: two threads each would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 SHARED = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))

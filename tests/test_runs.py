@@ -79,10 +79,10 @@ def test_same_recipe_same_bits(tmp_path: Path, tiny_recipe: Recipe, prepared: Pa
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-TRAIN = """
+TRAIN = f"""
 import sys, torch
 from pathlib import Path
-torch.set_num_threads(2)
+torch.set_num_threads({torch.get_num_threads()})
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.run_directory import open_run
 from mri_n2n.slice_training import create_slice_run, train_on_slices

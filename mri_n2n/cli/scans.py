@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mri_n2n.cli.options import Device, ScanDensity, ScanEdge, Simulate, Values, White
-from mri_n2n.data.cli import Overwrite, SplitTable, Strict, Train, Validation, report_prepared, request_of
+from mri_n2n.data.cli import Overwrite, SplitTable, Strict, Train, Validation, report_prepared, request_of, starting
 from mri_n2n.errors import UsageError
 
 
@@ -18,14 +18,15 @@ def prepare_kspace_command(
     validation: Validation = 10,
     split: SplitTable = None,
     slices: Annotated[
-        str, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
-    ] = "0:2047",
+        str | None, typer.Option(help="First and last slice, counted from 0, FIRST:LAST.", show_default="all")
+    ] = None,
     edge_probability: ScanEdge = None,
     density: ScanDensity = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare raw scans, complex values and all: every slice of every coil, undersampled or fully sampled."""
+    starting()
     from mri_n2n.data.raw import SUFFIXES
     from mri_n2n.densities import given_density
     from mri_n2n.kspace_preparation import prepare_kspace
@@ -54,6 +55,7 @@ def simulate_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Write raw k-space (ISMRMRD) of scans simulated from magnitude volumes, one mask per volume."""
+    starting()
     from mri_n2n.simulation import simulate_path
     from mri_n2n.task import Undersampling
 
@@ -82,6 +84,7 @@ def reconstruct_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct scans (raw k-space) as volumes, in the scanner's geometry; or, with --simulate, volumes."""
+    starting()
     from mri_n2n.densities import given_density
     from mri_n2n.environment import chosen_device
     from mri_n2n.reconstructed_files import reconstruct_path

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, LossName, Targets, Values, refuse_with_resume
-from mri_n2n.data.cli import Overwrite, given
+from mri_n2n.data.cli import Overwrite, given, starting
 from mri_n2n.errors import INTERRUPTED, UsageError
 
 KSPACE = ("kspace", "full-kspace")  # kinds of data that are complex
@@ -61,6 +61,7 @@ def train_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a network. The defaults are the published configuration (300 epochs, meant for a GPU)."""
+    starting()
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
     from mri_n2n.launch import launched
@@ -123,6 +124,7 @@ def evaluate_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Score a run: PSNR, SSIM and NMSE per slice, per subject and overall, with 95 % intervals over subjects."""
+    starting()
     from mri_n2n.data.slices import open_prepared
     from mri_n2n.environment import chosen_device
     from mri_n2n.report import report_scores

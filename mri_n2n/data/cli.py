@@ -1,5 +1,6 @@
 """The commands that make data. Nothing heavy is imported before a command runs."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ def prepare_ixi_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare magnitude volumes, from which undersampled k-space is simulated."""
+    starting()
     from mri_n2n.data.ixi import prepare_ixi
 
     request = request_of(context, source, split, slices, train, validation, bits, strict, overwrite)
@@ -60,6 +62,7 @@ def prepare_pairs_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare real pairs: two noisy scans of each subject, the second rigidly registered to the first."""
+    starting()
     from mri_n2n.data.pairs import prepare_pairs
 
     request = request_of(context, dir_a, split, slices, train, validation, bits, strict, overwrite)
@@ -85,6 +88,12 @@ def phantom_command(
     typer.echo(f"Next: mri-n2n prepare ixi {dest} DEST --train {subjects - validation} --validation {validation}")
 
 
+def starting() -> None:
+    """Say at once, to somebody who waits, that there is a program: what commands need takes seconds to import."""
+    if sys.stderr.isatty():
+        print("starting ...", file=sys.stderr)
+
+
 def given(context: typer.Context, name: str) -> bool:
     """Whether a person gave this option, rather than leaving its default."""
     source = context.get_parameter_source(name)
@@ -95,7 +104,7 @@ def request_of(
     context: typer.Context,
     source: Path,
     table: Path | None,
-    slices: str,
+    slices: str | None,
     train: int,
     validation: int,
     bits: int,
@@ -103,13 +112,14 @@ def request_of(
     overwrite: bool,
     suffixes: Sequence[str] | None = None,
 ) -> Any:
-    """What the options of a preparation ask for; suffixes: of the sources, if they are no volumes."""
+    """What the options of a preparation ask for; suffixes: of sources that are no volumes; slices: None is all."""
     from mri_n2n.data.preparation import PrepareRequest
+    from mri_n2n.data.scan import LARGEST
     from mri_n2n.data.selection import SliceRequest
     from mri_n2n.data.subjects import SplitRequest, read_split_table
     from mri_n2n.data.volumes import SUFFIXES, named
 
-    first, colon, last = slices.partition(":")
+    first, colon, last = (f"0:{LARGEST - 1}" if slices is None else slices).partition(":")
     if not (colon and first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise UsageError(f"--slices {slices!r}: expected FIRST:LAST such as 25:124.")
     assigned = read_split_table(table, named(source, suffixes or SUFFIXES)) if table else None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.data.folders import closed_places
 from mri_n2n.data.manifest import Manifest, StoredVolume
 from mri_n2n.data.preparation import PrepareRequest, prepare
 from mri_n2n.data.selection import normalised
@@ -29,4 +30,5 @@ def prepare_ixi(source: Path, destination: Path, request: PrepareRequest | None 
         images, stored = normalised(volume.array[None], chosen)
         return images, replace(stored, sources=[{"file": name, "sha256": volume.sha256}])
 
-    return prepare("images", sources, load, destination, request, where=f"under {source}")
+    where, closed = f"under {source}", closed_places(source)
+    return prepare("images", sources, load, destination, request, where=where, closed=closed)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from mri_n2n.data.folders import closed_places
 from mri_n2n.data.manifest import Manifest, StoredVolume
 from mri_n2n.data.preparation import PrepareRequest, prepare
 from mri_n2n.data.selection import normalised
@@ -81,7 +82,8 @@ def prepare_pairs(first: Path, second: Path, destination: Path, request: Prepare
 
     sources = {name: pair[0] for name, pair in pairs.items()}
     where, partners = f"in both {first} and {second}", [pair[1] for pair in pairs.values()]
-    return prepare("pairs", sources, load, destination, request, where=where, partners=partners)
+    closed = closed_places(first, second)
+    return prepare("pairs", sources, load, destination, request, where=where, partners=partners, closed=closed)
 
 
 def _matched(first: Path, second: Path) -> tuple[dict[str, tuple[Path, Path]], list[Path]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.data.folders import closed_line
 from mri_n2n.data.manifest import Kind, Manifest, StoredVolume
 from mri_n2n.data.selection import SliceRequest
 from mri_n2n.data.slice_writer import SliceWriter
@@ -46,13 +47,19 @@ def prepare(
     partners: Iterable[Path] = (),
     size: tuple[int, int] | None = None,
     also: Mapping[str, Any] | None = None,
+    closed: Iterable[Path] = (),
 ) -> Manifest:
     """Load each of `sources` (name to file) in turn and store its slices at `destination`.
 
     A bad volume is reported and skipped, or raised if strict; the next subject takes its place. `partners` are further
     files that the result depends on. `where` names the sources in errors. size: of a slice, where the files are no
-    volumes whose headers would say it. also: what else decides the result.
+    volumes whose headers would say it. also: what else decides the result. closed: what may not be looked at, which is
+    skipped as bad volumes are.
     """
+    for path in closed:
+        if request.strict:
+            raise BadVolume(closed_line(path))
+        say(f"skipped: {closed_line(path)}")
     split = request.split
     split.check_enough(len({subject_of(name) for name in sources}), where)
     plan = _plan_hash(kind, request, [*sources.values(), *partners], also)

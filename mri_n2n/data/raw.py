@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mri_n2n.data import cfl, fastmri, mrd
+from mri_n2n.data.folders import refuse_closed
 from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import suffix
 from mri_n2n.durable import sha256_of, sha256_of_all
@@ -13,6 +14,7 @@ SUFFIXES = mrd.SUFFIXES + cfl.SUFFIXES
 
 def read_scan(path: Path) -> Scan:
     """Read and check a file of raw k-space; raises `BadVolume`. ISMRMRD and fastMRI are told apart by their content."""
+    refuse_closed(*files_of(path))
     if suffix(path, cfl.SUFFIXES):
         return cfl.read_scan(path)
     return fastmri.read_scan(path) if fastmri.is_fastmri(path) else mrd.read_scan(path)

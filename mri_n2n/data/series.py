@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mri_n2n.data import dicom
+from mri_n2n.data.folders import look_into, refuse_closed
 from mri_n2n.data.volumes import Volume, find_volumes, suffix
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError
 
+CONVERTED = "NIfTI is read, and dcm2niix makes it of most kinds of MR."
 SeriesFiles = Mapping[Path, tuple[Path, ...]]  # the files of each series by the first of them, which stands for it
 
 
@@ -16,7 +18,7 @@ def find_series(source: Path, known: tuple[str, ...]) -> SeriesFiles:
     """The DICOM series under `source`; files of `known` suffixes and hidden ones are left out. Of a file, none."""
     if not source.is_dir():
         return {}
-    others = sorted(path for path in source.rglob("[!.]*") if not suffix(path, known) and path.is_file())
+    others = [path for path in look_into(source).files if not suffix(path, known)]
     found: dict[Path, tuple[Path, ...]] = {}
     for uid, files in dicom.find_series(others).series.items():
         for group in [files] if uid else [[file] for file in files]:  # nobody knows what these belong to
@@ -36,9 +38,12 @@ def files_and_series(source: Path, known: tuple[str, ...], series: SeriesFiles) 
 
 def read_series(files: tuple[Path, ...]) -> Volume:
     """Read and check one series as a volume; raises `BadVolume`, which names its folder."""
+    refuse_closed(*files)
     try:
         return dicom.read_series(files).volume
     except BadVolume as error:
+        if error.problem is Problem.UNSUPPORTED:
+            error = BadVolume(f"{error} {CONVERTED}", error.problem)
         raise error.of(folder_of(files)) from None
 
 

@@ -39,6 +39,10 @@ class SplitRequest:
 
     def check_enough(self, subjects: int, where: str) -> None:
         """Raise if there are fewer subjects than asked for."""
+        if subjects < 2:
+            raise UsageError(
+                f"{subjects} usable subjects {where}, expected two at least: one to train on and one to validate."
+            )
         if self.assigned is None and subjects < self.train + self.validation:
             raise UsageError(
                 f"{subjects} usable subjects {where}, asked for {self.train} to train and {self.validation} to "

@@ -15,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from mri_n2n.data.folders import closed_line, look_into, refuse_closed
 from mri_n2n.durable import replacing
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line, problem_of
 
@@ -57,10 +58,11 @@ def find_volumes(source: Path, known: Sequence[str] = SUFFIXES) -> list[Path]:
         raise UsageError(f"no folder {source}. Check the path.")
     if not source.is_dir():
         raise UsageError(f"{source} is a file, expected a folder of volumes ({', '.join(known)}).")
-    found = sorted(
-        path for path in source.rglob("*") if suffix(path, known) and path.is_file() and not path.name.startswith(".")
-    )
+    looked = look_into(source)
+    found = [path for path in looked.files if suffix(path, known)]
     if not found:
+        if looked.closed:
+            raise UsageError(closed_line(looked.closed[0]))
         raise UsageError(f"no volumes under {source}, expected files ending in {', '.join(known)}.")
     return found
 
@@ -112,6 +114,7 @@ def read_volume(path: Path) -> Volume:
     """Read and check one volume: 3-D, real, complete, finite and not constant, else `BadVolume`."""
     from monai.data import NibabelReader  # two to four seconds, which whoever reads no such file need not wait
 
+    refuse_closed(path)
     read_shape(path)
     try:
         content = path.read_bytes()

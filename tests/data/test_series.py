@@ -108,7 +108,7 @@ def test_a_bad_series_harms_no_other(full: Reconstructor, tmp_path: Path, capsys
     with pytest.raises(UsageError, match="one file of a DICOM series"):
         reconstruct_path(full, one, tmp_path / "x.nii.gz", {})
     plain = Reconstructor(full.network, full.recipe, CPU)
-    with pytest.raises(UsageError, match="no volumes"):
+    with pytest.raises(UsageError, match="in holds DICOM images.*--simulate"):
         reconstruct_path(plain, tmp_path / "in", tmp_path / "x", {})
 
 

@@ -121,7 +121,9 @@ def test_truncated(tmp_path: Path, name: str, keep: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"hello", b"\x1f\x8b junk", gzip.compress(b"not a volume" * 100), bytes(5000)])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"\x1f\x8b junk", gzip.compress(b"not a volume" * 100, mtime=0), bytes(5000)]
+)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz"])
 def test_not_a_volume(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

@@ -26,8 +26,8 @@ def test_everything_is_measured(cli: Callable[..., object]) -> None:
     stages = {name: timing["median"] for name, timing in training["stages"].items()}
     assert min(stages.values()) > 0
     # A whole step is about its stages: what the loop adds is small, and the machine may be busy.
-    assert 0.2 < sum(stages.values()) / training["seconds_per_step"]["median"] < 5
-    assert 0.2 < training["streamed_speed"] < 5
+    assert 0.1 < sum(stages.values()) / training["seconds_per_step"]["median"] < 10
+    assert 0.1 < training["streamed_speed"] < 10
     assert result["photographs"]["images_per_second"] > 0
     assert training["images_per_second"] * training["seconds_per_step"]["median"] == pytest.approx(2)
     assert reconstruction["volume"] == [40, 40, 23]
