@@ -1,37 +1,81 @@
 """What lies in a folder, and what of it may not be read."""
 
 import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mri_n2n.errors import BadVolume
+
+T = TypeVar("T")
+Heed = Callable[[], object]  # called for every file: it may raise, to end the search
 
 
 @dataclass(frozen=True)
 class Looked:
-    """The files under a folder by path, hidden ones left out, and the files and folders that may not be looked at."""
+    """The files under a folder by path, and the files and folders that may not be looked at."""
 
     files: list[Path]
     closed: list[Path]
 
 
 def look_into(source: Path) -> Looked:
-    """Find the files in `source` and below; links to folders are not followed, as they may lead round in circles."""
+    """Find the files in `source` and below, as `files_in` does."""
     files, closed = [], []
-
-    def refused(error: OSError) -> None:
-        if isinstance(error, PermissionError):
-            closed.append(Path(error.filename))
-
-    for folder, _, names in os.walk(source, onerror=refused):
-        for path in (Path(folder, name) for name in names if not name.startswith(".")):
-            try:
-                if path.is_file():
-                    files.append(path)
-            except PermissionError:  # a folder may be listed, and what is in it not be looked at
+    for relative in files_in(source):
+        path = source / relative.strip("/")
+        try:
+            if relative.endswith("/"):
                 closed.append(path)
+            elif path.is_file():
+                files.append(path)
+        except PermissionError:  # a folder may be listed, and what is in it not be looked at
+            closed.append(path)
     return Looked(sorted(files), sorted(closed))
+
+
+def files_in(source: Path, heed: Heed = lambda: None) -> Iterator[str]:
+    """The files in `source` and below, by their paths relative to it, in order.
+
+    Hidden files and folders are left out, and so are links to folders, which may lead round in circles. A folder that
+    may not be looked into is left out, too; it is named, with a slash at the end, so that it can be said.
+    """
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(source / folder) as found:
+                entries = sorted(heeded(found, heed), key=lambda entry: os.fsencode(entry.name))
+        except OSError:
+            yield folder + "/"
+            continue
+        below = []
+        for entry in heeded(entries, heed):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                below.append(path)
+            elif not _is_folder(source / path):
+                yield path
+        folders += reversed(below)
+
+
+def heeded(items: Iterable[T], heed: Heed) -> Iterator[T]:
+    """The items, with a call of `heed` before each."""
+    for item in items:
+        heed()
+        yield item
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False  # a link that leads nowhere, which who reads it will say
 
 
 def closed_places(*sources: Path) -> list[Path]:

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from mri_n2n.data.dicom import Memory
+from mri_n2n.data.folders import files_in
 from mri_n2n.durable import Busy, disk_full, reading
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.reconstruction import KNOWN
-from pipelines.batch.discovery import Study, files, studies
+from pipelines.batch.discovery import Study, studies
 from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.local import Engine, Work, on_this_machine
@@ -196,7 +197,7 @@ def _worked_through(
 
 def _say_why_nothing(source: Path, supervision: Supervision) -> None:
     """A folder may be empty; one with nothing but foreign files is probably another than was meant."""
-    count = sum(1 for _ in files(source, supervision.heed))
+    count = sum(1 for _ in files_in(source, supervision.heed))
     if count:
         expected = f"expected DICOM, or files ending in {', '.join(KNOWN)}"
         raise UsageError(f"none of the {count} files under {source} is a study: {expected}. Check INPUT.")

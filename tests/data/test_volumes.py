@@ -138,6 +138,7 @@ def test_find(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder"):
         find_volumes(tmp_path / "absent")
     (tmp_path / "b").mkdir()
-    for name in ("b/c.nii", "a.NII.GZ", ".hidden.nii", "readme.txt"):
+    (tmp_path / ".trash").mkdir()
+    for name in ("b/c.nii", "a.NII.GZ", ".hidden.nii", ".trash/d.nii", "readme.txt"):
         (tmp_path / name).write_bytes(b"x")
     assert [path.name for path in find_volumes(tmp_path)] == ["a.NII.GZ", "c.nii"]

@@ -21,8 +21,18 @@ MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
 ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
-SEVERAL = ("EchoNumbers", "EchoTime", "InversionTime", "TemporalPositionIdentifier", "DiffusionBValue")
-SEVERAL += ("DiffusionGradientOrientation", "TriggerTime", "ImageType", "AcquisitionNumber", "AcquisitionTime")
+SEVERAL = (  # what may tell images of one place apart
+    "EchoNumbers",
+    "EchoTime",
+    "InversionTime",
+    "TemporalPositionIdentifier",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TriggerTime",
+    "ImageType",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+)
 ALIKE_STORED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
