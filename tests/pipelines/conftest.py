@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from batch_runs import PATIENT
+from wards import PATIENT
 
 from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from mri_n2n.simulation import simulate_path

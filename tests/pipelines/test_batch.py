@@ -1,6 +1,5 @@
 """A hospital's folder of studies: every one ends in exactly one state, whenever the batch is killed."""
 
-import gzip
 import json
 import os
 import random
@@ -20,22 +19,10 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from batch_runs import (
-    ENVIRONMENT,
-    PATIENT,
-    by_source,
-    command,
-    copied,
-    damaged_scans,
-    left_over,
-    published,
-    settled,
-    setup,
-    start,
-    wait_for,
-)
-from dicom_files import Edit, at, everywhere, gap, some_media, some_series
+from batch_runs import ENVIRONMENT, by_source, command, left_over, published, settled, setup, start, wait_for
+from dicom_files import everywhere, some_media, some_series
 from raw_files import write_cfl
+from wards import PATIENT, copied, damaged_scans, damaged_series, damaged_volumes, lies_in, series_of
 
 from mri_n2n.data.dicom import Memory, finding, is_dicom, read_series
 from mri_n2n.data.mrd import read_scan, write_scan
@@ -150,42 +137,6 @@ def test_the_next_look_opens_only_what_is_new(tmp_path: Path, monkeypatch: pytes
 # Twenty kinds of damage
 
 
-def damaged_volumes(ward: Path) -> dict[str, Reason]:
-    """The same of volumes."""
-    ward.mkdir()
-    rng = np.random.default_rng(0)
-    good = (rng.random((16, 20, 6)) * 200).astype(np.float32)
-
-    def save(name: str, array: Any) -> Path:
-        nibabel.Nifti1Image(array, np.eye(4)).to_filename(ward / name)
-        return ward / name
-
-    content = gzip.decompress(save("good.nii.gz", good).read_bytes())
-    (ward / "cut.nii.gz").write_bytes((ward / "good.nii.gz").read_bytes()[:3000])
-    save("nan.nii", np.where(good > 199, np.nan, good))
-    save("series.nii", np.stack([good, good], axis=-1))
-    save("complex.nii", good.astype(np.complex64))
-    save("blank.nii", np.zeros_like(good))
-    save("negative.nii", -good)
-    save("loud.nii", good.astype(np.float64) * 1e35)
-    claim = bytearray(content)
-    claim[42:48] = np.array([30000, 30000, 30000], "<i2").tobytes()  # the shape, in the header
-    (ward / "claims.nii.gz").write_bytes(gzip.compress(bytes(claim)))
-    (ward / "bomb.nii.gz").write_bytes(gzip.compress(bytes(claim[:352]) + bytes(50_000_000)))
-    return {
-        "good.nii.gz": Reason.RECONSTRUCTED,
-        "cut.nii.gz": Reason.UNREADABLE,
-        "nan.nii": Reason.NOT_FINITE,
-        "series.nii": Reason.UNSUPPORTED,
-        "complex.nii": Reason.UNSUPPORTED,
-        "blank.nii": Reason.NO_SIGNAL,
-        "negative.nii": Reason.NO_SIGNAL,
-        "loud.nii": Reason.IMPLAUSIBLE,
-        "claims.nii.gz": Reason.IMPLAUSIBLE,
-        "bomb.nii.gz": Reason.IMPLAUSIBLE,
-    }
-
-
 def test_every_study_ends_in_one_state_and_nobody_is_named(
     cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path
 ) -> None:
@@ -281,39 +232,12 @@ def test_volumes_are_gated_too(cli: Callable[..., Any], model: Path, tmp_path: P
 def test_dicom_series(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
     """Good ones become a NIfTI and a series for the PACS; the others are told apart."""
     ward = tmp_path / "ward"
-    good = some_series(ward / "a")
-    mixed = some_series(ward / "a" / "b", everywhere(SeriesInstanceUID="1.2.1"))
-    mixed[1].rename(ward / "elsewhere")
-    others = {
-        "1.2.2": (everywhere(Modality="CT"), Reason.UNSUPPORTED),
-        "1.2.3": (gap, Reason.INCOMPLETE),
-        "1.2.4": (at(1, PixelData=bytes(4)), Reason.UNREADABLE),
-        "1.2.5": (at(2, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), Reason.UNSUPPORTED),
-        "1.2.6": (everywhere(PixelData=bytes(192)), Reason.NO_SIGNAL),
-    }
-    for uid, (edit, _) in others.items():
-
-        def both(number: int, one: Any, uid: str = uid, edit: Edit = edit) -> None:
-            one.SeriesInstanceUID = uid
-            edit(number, one)
-
-        some_series(ward / uid, both)
-    twice = some_series(ward / "twice", everywhere(SeriesInstanceUID="1.2.7"))
-    shutil.copy(twice[0], ward / "again")
-    (ward / "cut.dcm").write_bytes(good[0].read_bytes()[:200])
-    (ward / "a" / "IM999").touch()
+    expected = damaged_series(ward)
+    good = sorted((ward / "a").glob("IM00?"))
     answer = cli("batch", ward, tmp_path / "out", "--model", model, "--simulate", "--device", "cpu")
     assert answer.code == Exit.SOME_NOT, answer.err
     outcomes = by_source(tmp_path / "out")
-    reasons = {name if name.endswith("999") else name.split("/")[0]: o.reason for name, o in outcomes.items()}
-    assert reasons == {
-        "a": Reason.RECONSTRUCTED,
-        "a/IM999": Reason.UNREADABLE,
-        "elsewhere": Reason.RECONSTRUCTED,
-        "again": Reason.DUPLICATE,
-        "cut.dcm": Reason.UNREADABLE,
-        **{uid: reason for uid, (_, reason) in others.items()},
-    }
+    assert {lies_in(name): outcome.reason for name, outcome in outcomes.items()} == expected
     outcome = outcomes[f"a/{good[0].name}"]
     place = BatchFolder(tmp_path / "out").published(outcome.study, outcome.key)
     derived = read_series(list((place / "dicom").iterdir()))
@@ -411,28 +335,60 @@ def killed_and_restarted(ward: Path, model: Path, output: Path, kills: int, *opt
     return half_written
 
 
-def check_killed(scans: Path, model: Path, tmp_path: Path, kills: int, more: int, *options: str) -> None:
-    expected = damaged_scans(scans, tmp_path / "ward")
-    for number in range(more):
-        name = f"more-{number:04d}.h5"
-        (tmp_path / "ward" / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
-        expected[name] = Reason.RECONSTRUCTED
-    assert start(tmp_path / "ward", tmp_path / "whole", model).wait(timeout=600) == Exit.SOME_NOT
-    assert killed_and_restarted(tmp_path / "ward", model, tmp_path / "cut", kills, *options) > 0
-    assert {name: outcome.reason for name, outcome in by_source(tmp_path / "cut").items()} == expected
+def check_killed(
+    ward: Path, expected: dict[str, Reason], model: Path, tmp_path: Path, kills: int, *options: str
+) -> None:
+    """`expected` in a batch that is killed, with the outputs of one that was not, nothing left over, nobody named."""
+    undisturbed = [option for option in options if option == "--simulate"]
+    assert start(ward, tmp_path / "whole", model, *undisturbed).wait(timeout=900) == Exit.SOME_NOT
+    assert killed_and_restarted(ward, model, tmp_path / "cut", kills, *options) > 0
+    outcomes = by_source(tmp_path / "cut")
+    assert {lies_in(name): outcome.reason for name, outcome in outcomes.items()} == expected
     assert published(tmp_path / "cut") == published(tmp_path / "whole")
     assert left_over(tmp_path / "cut") == []
+    public = [path for path in (tmp_path / "cut").rglob("*") if not {"private", "dicom"} & set(path.parts)]
+    texts = [path.read_text(errors="replace") for path in public if path.is_file() and path.suffix != ".gz"]
+    assert not [text for text in (*texts, *map(str, public)) if PATIENT in text]
+
+
+def more_scans(ward: Path, scans: Path, count: int) -> dict[str, Reason]:
+    names = [f"more-{number:04d}.h5" for number in range(count)]
+    for number, name in enumerate(names):
+        (ward / name).symlink_to(sorted(scans.glob("*.h5"))[number % 4])
+    return dict.fromkeys(names, Reason.RECONSTRUCTED)
 
 
 def test_killed_at_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
     """Two at a time, and with the outputs of one at a time."""
-    check_killed(scans, model, tmp_path, 4, 60, "--workers", "2")
+    expected = damaged_scans(scans, tmp_path / "ward") | more_scans(tmp_path / "ward", scans, 60)
+    check_killed(tmp_path / "ward", expected, model, tmp_path, 4, "--workers", "2")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_a_thousand_studies_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
-    check_killed(scans, model, tmp_path, 50, 980)
+def test_a_thousand_scans_killed_at_fifty_random_moments(scans: Path, model: Path, tmp_path: Path) -> None:
+    expected = damaged_scans(scans, tmp_path / "ward") | more_scans(tmp_path / "ward", scans, 980)
+    check_killed(tmp_path / "ward", expected, model, tmp_path, 50)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_thousand_images_killed_at_fifty_random_moments(model: Path, tmp_path: Path) -> None:
+    """DICOM series and volumes, damaged in twenty ways."""
+    ward = tmp_path / "ward"
+    volumes = damaged_volumes(ward / "volumes")
+    expected = damaged_series(ward)
+    for name, reason in volumes.items():
+        (ward / "volumes" / name).rename(ward / name)
+        expected[name] = reason
+    (ward / "volumes").rmdir()
+    for number in range(700):
+        (ward / f"more-{number:04d}.nii.gz").symlink_to("good.nii.gz")
+        expected[f"more-{number:04d}.nii.gz"] = Reason.RECONSTRUCTED
+    for number in range(280):
+        series_of(ward / f"series-{number:04d}", f"1.2.{100 + number}")
+        expected[f"series-{number:04d}"] = Reason.RECONSTRUCTED
+    check_killed(ward, expected, model, tmp_path, 50, "--simulate")
 
 
 @pytest.mark.parametrize("grace", [30, 0])

@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from batch_runs import ENVIRONMENT, by_source, command, damaged_scans, left_over, published, settled, start, wait_for
+from batch_runs import ENVIRONMENT, by_source, command, left_over, published, settled, start, wait_for
+from wards import damaged_scans
 
 from pipelines.batch.exits import Exit
 from pipelines.batch.outcome import Reason

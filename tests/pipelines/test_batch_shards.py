@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_runs import by_source, damaged_scans, left_over, published, settled, setup, start, wait_for
+from batch_runs import by_source, left_over, published, settled, setup, start, wait_for
+from wards import damaged_scans
 
 from mri_n2n.durable import Busy
 from mri_n2n.errors import UsageError

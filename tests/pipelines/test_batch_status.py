@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_runs import ENVIRONMENT, PATIENT, by_source, copied, start, wait_for
+from batch_runs import ENVIRONMENT, by_source, start, wait_for
 from dicom_files import everywhere, some_series
 from raw_files import write_cfl
+from wards import PATIENT, copied
 
 from mri_n2n.durable import holding, is_held
 from pipelines.batch.exits import Exit
