@@ -75,7 +75,18 @@ def _scan(path: Path, dimensions: tuple[int, int, int, int]) -> Scan:
         raise BadVolume("holds no signal: its k-space is zero.", Problem.NO_SIGNAL)
     affine = unplaced_affine(np.full(3, VOXEL_MM), size)
     digest = sha256_of_all((path, header_of(path)))
-    return Scan(samples, mask, size, affine, None, None, False, (NO_GEOMETRY,), digest, encoded=encoded)
+    return Scan(
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=None,
+        white=None,
+        simulated=False,
+        notes=(NO_GEOMETRY,),
+        sha256=digest,
+        encoded=encoded,
+    )
 
 
 def _arranged(stored: NDArray[np.complex64], encoded: bool) -> tuple[NDArray[np.complex64], tuple[int, int, int]]:

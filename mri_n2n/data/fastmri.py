@@ -101,7 +101,18 @@ def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Heade
     if header is None:
         size = (rows, columns, slices)
         affine = unplaced_affine(np.full(3, VOXEL_MM), size)
-        return Scan(samples, mask, size, affine, None, None, False, (NO_HEADER,), digest, encoded=False)
+        return Scan(
+            samples=samples,
+            mask=mask,
+            size=size,
+            affine=affine,
+            decay=None,
+            white=None,
+            simulated=False,
+            notes=(NO_HEADER,),
+            sha256=digest,
+            encoded=False,
+        )
     if not header.flat:
         raise BadVolume("states a second phase encoding, expected 2-D slices.", Problem.UNSUPPORTED)
     notes: tuple[str, ...] = (NO_PLACES,)
@@ -111,7 +122,18 @@ def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Heade
     shown = np.clip(np.rint(header.size / coarser), 1, (rows, 1, columns)).astype(int).tolist()
     size = (shown[0], shown[2], slices)
     affine = unplaced_affine((header.voxel_mm * coarser)[[0, 2, 1]], size)
-    return Scan(samples, mask, size, affine, header.decay, header.white, header.simulated, notes, digest, encoded=False)
+    return Scan(
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=header.decay,
+        white=header.white,
+        simulated=header.simulated,
+        notes=notes,
+        sha256=digest,
+        encoded=False,
+    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

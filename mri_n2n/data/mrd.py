@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mri_n2n.data.hdf5 import inside, text
 from mri_n2n.data.mrd_geometry import DIRECTIONS, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import Header, composed, parsed
-from mri_n2n.data.scan import HUGE, LPS, MOST_VALUES, Scan
+from mri_n2n.data.scan import HUGE, LPS_TO_RAS, MOST_VALUES, Scan
 from mri_n2n.data.slice_spacing import SAME_PLACE
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
@@ -108,15 +108,15 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
         affine, notes = slab_affine(lines.head, header)
         samples, mask, size = samples.transpose(2, 3, 0, 1), acquired, header.size
     return Scan(
-        samples,
-        mask,
-        size,
-        affine,
-        header.decay,
-        header.white,
-        header.simulated,
-        notes,
-        digest,
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=header.decay,
+        white=header.white,
+        simulated=header.simulated,
+        notes=notes,
+        sha256=digest,
         encoded=not header.flat,
     )
 
@@ -206,10 +206,17 @@ def _check_lines(head: NDArray[Any], first: Any, header: Header) -> None:
         raise BadVolume("has lines of an encoding that its header does not state.", Problem.DAMAGED)
     if _flagged(head["flags"], ismrmrd.ACQ_IS_REVERSE).any():
         raise BadVolume("has lines that were read backwards, which are not supported.", Problem.UNSUPPORTED)
-    for name, size in zip(STEPS, header.matrix, strict=False):
+    for name, centre, size in zip(STEPS, header.centres, header.matrix, strict=False):
         if (head["idx"][name] >= size).any():
             raise BadVolume(
                 f"has a line at {name} {head['idx'][name].max()}, expected less than {size}.", Problem.DAMAGED
+            )
+        frequency = head["idx"][name].astype(np.int64) - centre
+        if size > 1 and not ((frequency >= -(size // 2)) & (frequency <= (size - 1) // 2)).all():
+            raise BadVolume(
+                f"has a line at {name} {head['idx'][name].max()}, which is beyond its matrix of {size} with DC at "
+                f"{centre}.",
+                Problem.DAMAGED,
             )
 
 
@@ -253,10 +260,10 @@ def _table(scan: Scan) -> NDArray[Any]:
     for name, places, size in zip(STEPS, (row, column), (rows, columns), strict=True):
         head["idx"][name] = (places + size // 2) % size
     head["flags"][-1] = 1 << (ismrmrd.ACQ_LAST_IN_MEASUREMENT - 1)
-    axes = LPS @ scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    axes = LPS_TO_RAS @ scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
     for axis, name in enumerate(DIRECTIONS):
         head[name] = axes[:, axis]
-    head["position"] = LPS @ (scan.affine[:3, :3] @ (np.array(scan.size) // 2) + scan.affine[:3, 3])
+    head["position"] = LPS_TO_RAS @ (scan.affine[:3, :3] @ (np.array(scan.size) // 2) + scan.affine[:3, 3])
     ordered = np.roll(scan.samples, readout // 2, axis=1)[:, :, row, column]
     lines = np.ascontiguousarray(np.moveaxis(ordered, 2, 0)).view(np.float32).reshape(len(row), -1)
     for place, line in enumerate(lines):

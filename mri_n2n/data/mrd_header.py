@@ -40,13 +40,12 @@ class Header:
     decay: float | None
     white: float | None
     texts: Mapping[str, str]
+    slices: int | None
 
     @property
     def simulated(self) -> bool:
         """Whether the header says so, as `composed` writes it."""
         return self.texts.get(ORIGIN, "").startswith("SIMULATED")
-
-    slices: int | None = None
 
     @property
     def flat(self) -> bool:
@@ -77,9 +76,16 @@ def parsed(text: bytes) -> Header:
         raise BadVolume(f"states {DECAY} = {numbers[DECAY]:g}, which is impossible.", Problem.IMPLAUSIBLE)
     if WHITE in numbers and not 0 < numbers[WHITE] < math.inf:
         raise BadVolume(f"states {WHITE} = {numbers[WHITE]:g}, which is impossible.", Problem.IMPLAUSIBLE)
-    centres = _centres(encoding.encodingLimits, matrix)
-    slices = _slices(encoding.encodingLimits)
-    return Header(matrix, centres, voxel, size, numbers.get(DECAY), numbers.get(WHITE), texts, slices)
+    return Header(
+        matrix=matrix,
+        centres=_centres(encoding.encodingLimits, matrix),
+        voxel_mm=voxel,
+        size=size,
+        decay=numbers.get(DECAY),
+        white=numbers.get(WHITE),
+        texts=texts,
+        slices=_slices(encoding.encodingLimits),
+    )
 
 
 def composed(scan: Scan, facts: Mapping[str, str]) -> str:

@@ -37,7 +37,7 @@ class Scan:
     density: NDArray[np.float32] | None = None
 
 
-LPS = np.diag([-1.0, -1.0, 1.0])  # the patient's axes of DICOM and ISMRMRD; ours are NIfTI's (RAS+)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # the patient's axes of DICOM and ISMRMRD; ours are NIfTI's (RAS+)
 LARGEST = 2048  # samples along one axis
 MOST_VALUES = 2**29  # complex values of one scan, 4 GiB
 HUGE = 1e30  # sums of such samples still fit into float32
@@ -55,6 +55,6 @@ def affine_around(middle: NDArray[np.float64], steps: NDArray[np.float64], size:
     Both are in the patient's axes of DICOM, in mm; the affine goes to RAS+.
     """
     affine = np.eye(4)
-    affine[:3, :3] = LPS @ steps
-    affine[:3, 3] = LPS @ middle - affine[:3, :3] @ (np.array(size) // 2)
+    affine[:3, :3] = LPS_TO_RAS @ steps
+    affine[:3, 3] = LPS_TO_RAS @ middle - affine[:3, :3] @ (np.array(size) // 2)
     return affine

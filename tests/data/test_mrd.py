@@ -212,6 +212,8 @@ def counter(name: str) -> Edit:
         (counter("contrast"), "more than one contrast"),
         (counter("repetition"), "more than one repetition"),
         (last_line(lambda line: setattr(line.idx, "kspace_encode_step_1", 6)), "expected less than 6"),
+        (header(encodingLimits__kspace_encoding_step_1__center=0), "beyond its matrix of 6 with DC at 0"),
+        (header(encodingLimits__kspace_encoding_step_2__center=3), "beyond its matrix of 4 with DC at 3"),
         (last_line(lambda line: setattr(line.idx, "kspace_encode_step_1", 0)), "twice"),
         (last_line(lambda line: setattr(line, "encoding_space_ref", 1)), "does not state"),
         (last_line(lambda line: line.set_flag(ismrmrd.ACQ_IS_REVERSE)), "backwards"),
