@@ -133,6 +133,7 @@ def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Heade
         notes=notes,
         sha256=digest,
         encoded=False,
+        extent=header.extent(mask.shape),
     )
 
 

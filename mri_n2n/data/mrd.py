@@ -118,6 +118,7 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
         notes=notes,
         sha256=digest,
         encoded=not header.flat,
+        extent=header.extent(mask.shape),
     )
 
 

@@ -19,9 +19,10 @@ class Scan:
     in space. The image's origin, where phases are zero, is voxel n // 2 of each encoded axis. mask: `[row column]`,
     what was acquired, of every slice. size: rows, columns and readout positions (or slices) of the field of view to be
     shown; the rest is oversampling. affine: from voxel `[row column readout]` of that field of view to millimetres
-    (RAS+). decay: λ of the sampling density exp(-λ|k|), or density: `[row column]`, unshifted, in (0, 1], and white:
-    the intensity that is white, where they are known. notes: what a person should know of the file. sha256: of its
-    bytes.
+    (RAS+). decay: λ of the sampling density exp(-λ|k|), or density: `[row column]`, unshifted, in [0, 1], and white:
+    the intensity that is white, where they are known. extent: `[row column]`, unshifted, what could be acquired by the
+    limits that the file states; None where it states none. notes: what a person should know of the file. sha256: of
+    its bytes.
     """
 
     samples: NDArray[np.complex64]
@@ -34,6 +35,7 @@ class Scan:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     encoded: bool = True
+    extent: NDArray[np.bool_] | None = None
     density: NDArray[np.float32] | None = None
 
 
