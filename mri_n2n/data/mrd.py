@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.data.hdf5 import inside, text
+from mri_n2n.data.hdf5 import inside, text, unfollowed
 from mri_n2n.data.mrd_geometry import DIRECTIONS, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import Header, composed, parsed
 from mri_n2n.data.scan import HUGE, LPS_TO_RAS, MOST_VALUES, Scan
@@ -66,7 +66,9 @@ def read_scan(path: Path) -> Scan:
         with h5py.File(path, "r", locking="best-effort") as file:
             group = _group(file)
             header = parsed(text(group, "xml"))
-            lines = _acquired(inside(group, "data"), header)
+            table = inside(group, "data")
+            _check_table(table, path.stat().st_size)
+            lines = _acquired(table, header)
         return _scan(lines, header, digest)
     except (BadVolume, *UNREADABLE) as error:
         raise _refused(path, error) from None
@@ -122,11 +124,30 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
     )
 
 
-def _acquired(table: h5py.Dataset, header: Header) -> _Lines:
-    if table.dtype.names != acquisition_dtype.names or table.ndim != 1:
+def _check_table(table: h5py.Dataset, file_size: int) -> None:
+    """Whether lines are as long as their heads state, and the file could hold them all: before any is read."""
+    values = h5py.check_vlen_dtype(table.dtype["data"]) if table.dtype.names == acquisition_dtype.names else None
+    if values != np.float32 or table.ndim != 1:
         raise BadVolume("holds no table of acquisitions. It is no ISMRMRD file of raw data.")
-    if table.chunks and table.chunks[0] > 64 * LINES_AT_ONCE:
-        raise BadVolume(f"is stored in blocks of {table.chunks[0]} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
+    block = table.chunks[0] if table.chunks else 1
+    if block > 64 * LINES_AT_ONCE:
+        raise BadVolume(f"is stored in blocks of {block} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
+    total, step = 0, block * -(-LINES_AT_ONCE // block)
+    for start in range(0, len(table), step):
+        records = unfollowed(table, start, min(start + step, len(table)))
+        head, stated = records["head"], records["data"].astype(np.int64)
+        wrong = stated != 2 * head["active_channels"].astype(np.int64) * head["number_of_samples"]
+        if wrong.any():
+            coils, count = (head[name][wrong][0] for name in ("active_channels", "number_of_samples"))
+            raise BadVolume(
+                f"has a line that is not {count} samples of {coils} coils long. It is damaged.", Problem.DAMAGED
+            )
+        total += int(stated.sum()) + int(records["traj"].sum(dtype=np.int64))
+    if total * values.itemsize > file_size:
+        raise BadVolume("has lines that are longer than itself: they share what they hold.", Problem.IMPLAUSIBLE)
+
+
+def _acquired(table: h5py.Dataset, header: Header) -> _Lines:
     rows, columns, readout = header.matrix
     slices = _slices(table) if header.flat else np.zeros(1, np.int64)
     seconds = len(slices) if header.flat else columns
@@ -234,10 +255,8 @@ def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], N
     """The samples `[line coil sample]` of lines that are all alike, and each sample's place, DC first."""
     head = lines["head"][0]
     coils, count = int(head["active_channels"]), int(head["number_of_samples"])
-    if any(values.size != 2 * coils * count for values in lines["data"]):
-        raise BadVolume(
-            f"has a line that is not {count} samples of {coils} coils long. It is damaged.", Problem.DAMAGED
-        )
+    if any(values.size != 2 * coils * count for values in lines["data"]):  # whatever was stated
+        raise BadVolume("has a line of another length than it states. It is damaged.", Problem.DAMAGED)
     numbers = np.stack(list(lines["data"]))
     if not (np.abs(numbers) < HUGE).all():  # nor is a NaN
         raise BadVolume("has samples that are NaN, infinite or beyond single precision.", Problem.NOT_FINITE)
