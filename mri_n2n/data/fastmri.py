@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.hdf5 import inside, text
 from mri_n2n.data.mrd_header import Header, parsed
-from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, unplaced_affine
+from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, partial_echo, unplaced_affine
 from mri_n2n.durable import sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
@@ -98,6 +98,7 @@ def _acquired(samples: NDArray[np.complex64], stated: NDArray[np.bool_] | None) 
 
 def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Header | None, digest: str) -> Scan:
     _, slices, rows, columns = samples.shape
+    echo = partial_echo(int((~mask.any(axis=0)).sum()), columns, encoded=False)
     if header is None:
         size = (rows, columns, slices)
         affine = unplaced_affine(np.full(3, VOXEL_MM), size)
@@ -109,13 +110,13 @@ def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Heade
             decay=None,
             white=None,
             simulated=False,
-            notes=(NO_HEADER,),
+            notes=(NO_HEADER, *echo),
             sha256=digest,
             encoded=False,
         )
     if not header.flat:
         raise BadVolume("states a second phase encoding, expected 2-D slices.", Problem.UNSUPPORTED)
-    notes: tuple[str, ...] = (NO_PLACES,)
+    notes: tuple[str, ...] = (NO_PLACES, *echo)
     if header.matrix != (rows, 1, columns):
         notes = (*notes, f"states another matrix than its k-space of {rows}×{columns} has; its field of view is kept.")
     coarser = np.array([header.matrix[0] / rows, 1.0, header.matrix[2] / columns])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mri_n2n.data.hdf5 import inside, text, unfollowed
 from mri_n2n.data.mrd_geometry import DIRECTIONS, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import Header, composed, parsed
-from mri_n2n.data.scan import HUGE, LPS_TO_RAS, MOST_VALUES, Scan
+from mri_n2n.data.scan import HUGE, LPS_TO_RAS, MOST_VALUES, Scan, partial_echo
 from mri_n2n.data.slice_spacing import SAME_PLACE
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
@@ -109,6 +109,8 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
     else:
         affine, notes = slab_affine(lines.head, header)
         samples, mask, size = samples.transpose(2, 3, 0, 1), acquired, header.size
+    head, readout = lines.head, header.matrix[2]
+    read = int(head["number_of_samples"]) - int(head["discard_pre"]) - int(head["discard_post"])
     return Scan(
         samples=samples,
         mask=mask,
@@ -117,7 +119,7 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
         decay=header.decay,
         white=header.white,
         simulated=header.simulated,
-        notes=notes,
+        notes=(*notes, *partial_echo(readout - read, readout, encoded=not header.flat)),
         sha256=digest,
         encoded=not header.flat,
         extent=header.extent(mask.shape),

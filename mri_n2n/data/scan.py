@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.errors import BadVolume, Problem
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -43,7 +45,29 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # the patient's axes of DICOM and ISMRM
 LARGEST = 2048  # samples along one axis
 MOST_VALUES = 2**29  # complex values of one scan, 4 GiB
 HUGE = 1e30  # sums of such samples still fit into float32
+MOST_MISSING = 0.25  # of a readout that is zero-filled: the half of its frequencies around DC is there on both sides
 UNORIENTED = "states no orientation: its axes are taken for the patient's."
+
+
+def partial_echo(missing: int, readout: int, *, encoded: bool) -> tuple[str, ...]:
+    """What a person should know of samples of the readout that are missing in every line.
+
+    Of 3-D scans they stay zero, as nothing fills them in along the readout: raises `BadVolume` (without a path) for
+    more than `MOST_MISSING`, which would do more than blur. Of 2-D scans the network fills them in.
+    """
+    if not missing:
+        return ()
+    if not encoded:
+        return (f"has partial echoes: {missing} of {readout} samples of every line are left to the network.",)
+    if missing > MOST_MISSING * readout:
+        raise BadVolume(
+            f"has partial echoes that lack {missing} of {readout} samples, expected {MOST_MISSING:.0%} at most: along "
+            "the readout of a 3-D scan nothing fills them in.",
+            Problem.UNSUPPORTED,
+        )
+    return (
+        f"has partial echoes: {missing} of {readout} samples of every line are zero, which blurs along the readout.",
+    )
 
 
 def unplaced_affine(voxel_mm: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[Any]:
