@@ -12,7 +12,8 @@ from numpy import ndarray
 from mri_n2n.data.scan import LARGEST, Scan
 from mri_n2n.durable import sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line
-from mri_n2n.kspace.estimation import estimated_density, line_axis
+from mri_n2n.kspace.estimation import estimated_density, line_axis, twins
+from mri_n2n.kspace.extent import full_extent, reached
 from mri_n2n.kspace.sampling import SMALLEST, decay_for_edge, exponential_density
 
 BELIEVED = 6  # standard deviations of the number of samples
@@ -43,7 +44,8 @@ class GivenDensity:
 def given_density(edge_probability: float | None, file: Path | None) -> GivenDensity:
     """What the command line says; raises `UsageError` for what cannot be.
 
-    file: .npy `[row column]`, probabilities in (0, 1], DC in the middle (n // 2 of each axis), where they are largest.
+    file: .npy `[row column]`, probabilities in [0, 1], 0 where nothing was ever going to be acquired, DC in the middle
+    (n // 2 of each axis), where they are largest.
     """
     if edge_probability is not None and file is not None:
         raise UsageError("give --edge-probability or --density, not both.")
@@ -52,8 +54,8 @@ def given_density(edge_probability: float | None, file: Path | None) -> GivenDen
     if file is None:
         return GivenDensity(edge_probability)
     plane = _read_plane(file)
-    if not ((plane > SMALLEST) & (plane <= 1)).all():
-        raise UsageError(f"{file} holds values beyond (0, 1], expected probabilities.")
+    if not (((plane > SMALLEST) & (plane <= 1)) | (plane == 0)).all() or not plane.any():
+        raise UsageError(f"{file} holds values beyond [0, 1], or zeros alone: expected probabilities.")
     middle = plane[plane.shape[0] // 2, plane.shape[1] // 2]
     if middle < plane.max():
         raise UsageError(
@@ -71,7 +73,8 @@ def with_density(scan: Scan, given: GivenDensity | None = None) -> Scan:
     if scan.density is not None:
         return scan
     height, width = scan.mask.shape
-    notes = scan.notes
+    notes, flat = scan.notes, not scan.encoded
+    stated = _stated(scan)
     if scan.decay is not None:
         density = _exponential(scan.mask, scan.decay, None)
     elif scan.mask.all():
@@ -85,15 +88,36 @@ def with_density(scan: Scan, given: GivenDensity | None = None) -> Scan:
                 f"{density.shape[0]}×{density.shape[1]}.{turned}",
                 Problem.INCOMPATIBLE,
             )
+    elif (whole := full_extent(scan.mask, stated, flat=flat)) is not None:
+        density = whole.astype(float)
     elif given is not None and given.edge_probability is not None:
-        axis = line_axis(scan.mask, flat=not scan.encoded)
+        axis = line_axis(scan.mask, flat=flat)
         sizes = (height, width) if axis is None else (scan.mask.shape[axis], 1)
         density = _exponential(scan.mask, decay_for_edge(sizes, given.edge_probability), axis)
+        density = density * reached(scan.mask, density, stated, axis=axis, twins=twins(scan.mask))
     else:
-        estimate = estimated_density(scan.mask, flat=not scan.encoded)
+        estimate = estimated_density(scan.mask, flat=flat, stated=stated)
         density, notes = estimate.density, (*notes, _warning(estimate.how))
     _check_count(scan, density)
+    if not density.all():
+        notes = (*notes, _reach(density))
     return replace(scan, density=density.astype(np.float32), notes=notes)
+
+
+def _stated(scan: Scan) -> Bool[ndarray, "h w"]:
+    """What could be acquired, as the file says; limits that something acquired lies beyond are not believed."""
+    if scan.extent is None or (scan.mask & ~scan.extent).any():
+        return np.ones(scan.mask.shape, bool)
+    return scan.extent
+
+
+def _reach(density: Float[ndarray, "h w"]) -> str:
+    """What a person should know of a density that is 0 somewhere."""
+    found = (np.any(density, axis=axis).sum() for axis in (1, 0))
+    return (
+        f"reaches {'×'.join(map(str, found))} of {density.shape[0]}×{density.shape[1]} frequencies (rows × columns): "
+        "the rest was never acquired (zero padding or partial Fourier), and what an image shows of it is the network's."
+    )
 
 
 def _warning(how: str) -> str:
@@ -114,7 +138,10 @@ def _exponential(mask: Bool[ndarray, "h w"], decay: float, axis: int | None) -> 
 
 def _check_count(scan: Scan, density: Float[ndarray, "h w"]) -> None:
     """Of independent points, or of lines where mask and density are both of lines."""
-    mask = scan.mask
+    if (scan.mask & (density == 0)).any():
+        raise BadVolume("has samples where the density that was given is 0. Give the right one.", Problem.DAMAGED)
+    reach = np.ix_(*(np.any(density, axis=axis) for axis in (1, 0)))
+    mask, density = scan.mask[reach], density[reach]
     axis = line_axis(mask, flat=not scan.encoded)
     if axis is not None and np.ptp(density, axis=1 - axis).max() == 0:
         mask, density = np.any(mask, axis=1 - axis), density.take(0, 1 - axis)

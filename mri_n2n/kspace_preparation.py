@@ -107,4 +107,6 @@ def _read(path: Path, density: GivenDensity) -> ScannedVolume:
 
 
 def _kind(scanned: ScannedVolume) -> Kind:
-    return FULL if bool(scanned.measurement.mask[0].all()) else UNDERSAMPLED
+    """Full is a scan that acquired all that it could; beyond its reach p is 0."""
+    measured = scanned.measurement
+    return FULL if bool((measured.mask[0] | (measured.density[0] == 0)).all()) else UNDERSAMPLED

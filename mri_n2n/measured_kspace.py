@@ -114,12 +114,13 @@ class MeasuredKspace:
         return replace(whole, samples=translated(turned, shifts, whole.grid))
 
     def _undersampled(self, whole: Measurement, generators: Sequence[Generator]) -> Measurement:
-        """Under one mask for each image, drawn from its own generator, or all from one."""
+        """Under one mask for each image, drawn from its own generator, or all from one; beyond its reach p is 0."""
         density = self.density(whole.grid, generators[0].device)
         count = len(whole.samples) // len(generators)
         masks = torch.cat([draw_mask(density, count, generator, real=False) for generator in generators])
         device = whole.samples.device
-        return acquire(whole.samples, masks.to(device), density.to(device), real=False)
+        within = torch.where(whole.mask, density.to(device), 0)
+        return acquire(whole.samples, masks.to(device) & whole.mask, within, real=False)
 
 
 def _noisy_pair(first: Measurement, second: Measurement) -> UndersampledPair:

@@ -57,12 +57,12 @@ def simulated_scan(volume: Volume, decay: float, generator: Generator, *, coils:
     kspace = torch.where(mask, _moved(to_kspace(images.flatten(0, 1)), grid, -1), 0)
     samples = readout_encoded((whole_plane(kspace, width) if real else kspace).reshape(-1, *slices.shape))
     return Scan(
-        samples.numpy(),
-        (whole_plane(mask, width) if real else mask).numpy(),
-        (height, width, count),
-        volume.affine,
-        decay,
-        float(volume.array.max()),
+        samples=samples.numpy(),
+        mask=(whole_plane(mask, width) if real else mask).numpy(),
+        size=(height, width, count),
+        affine=volume.affine,
+        decay=decay,
+        white=float(volume.array.max()),
         simulated=True,
         sha256=volume.sha256,
     )

@@ -163,9 +163,10 @@ class HorvitzThompson:
     def lost_weight(self, density: Float[Tensor, "*b h w"]) -> float:
         """The bias of the cap.
 
-        The share of the frequencies' total weight in the expected loss that it removes, in [0, 1].
+        The share of the frequencies' total weight in the expected loss that it removes, in [0, 1]; those that are never
+        acquired have none.
         """
-        return float((1 - (self.cap * density).clamp(max=1)).mean())
+        return float((1 - (self.cap * density[density > 0]).clamp(max=1)).mean())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, unplaced_affine
+from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, partial_echo, unplaced_affine
 from mri_n2n.durable import sha256_of_all
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
@@ -73,9 +73,22 @@ def _scan(path: Path, dimensions: tuple[int, int, int, int]) -> Scan:
     mask = np.asarray(samples.any(axis=(0, 1)))
     if not mask.any():
         raise BadVolume("holds no signal: its k-space is zero.", Problem.NO_SIGNAL)
+    read = np.asarray(samples.any(axis=(0, 2, 3)) if encoded else mask.any(axis=0))
+    notes = partial_echo(int((~read).sum()), len(read), encoded=encoded)
     affine = unplaced_affine(np.full(3, VOXEL_MM), size)
     digest = sha256_of_all((path, header_of(path)))
-    return Scan(samples, mask, size, affine, None, None, False, (NO_GEOMETRY,), digest, encoded=encoded)
+    return Scan(
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=None,
+        white=None,
+        simulated=False,
+        notes=(NO_GEOMETRY, *notes),
+        sha256=digest,
+        encoded=encoded,
+    )
 
 
 def _arranged(stored: NDArray[np.complex64], encoded: bool) -> tuple[NDArray[np.complex64], tuple[int, int, int]]:

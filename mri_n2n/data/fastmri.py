@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.hdf5 import inside, text
 from mri_n2n.data.mrd_header import Header, parsed
-from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, unplaced_affine
+from mri_n2n.data.scan import HUGE, LARGEST, MOST_VALUES, Scan, partial_echo, unplaced_affine
 from mri_n2n.durable import sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
 
@@ -98,20 +98,44 @@ def _acquired(samples: NDArray[np.complex64], stated: NDArray[np.bool_] | None) 
 
 def _scan(samples: NDArray[np.complex64], mask: NDArray[np.bool_], header: Header | None, digest: str) -> Scan:
     _, slices, rows, columns = samples.shape
+    echo = partial_echo(int((~mask.any(axis=0)).sum()), columns, encoded=False)
     if header is None:
         size = (rows, columns, slices)
         affine = unplaced_affine(np.full(3, VOXEL_MM), size)
-        return Scan(samples, mask, size, affine, None, None, False, (NO_HEADER,), digest, encoded=False)
+        return Scan(
+            samples=samples,
+            mask=mask,
+            size=size,
+            affine=affine,
+            decay=None,
+            white=None,
+            simulated=False,
+            notes=(NO_HEADER, *echo),
+            sha256=digest,
+            encoded=False,
+        )
     if not header.flat:
         raise BadVolume("states a second phase encoding, expected 2-D slices.", Problem.UNSUPPORTED)
-    notes: tuple[str, ...] = (NO_PLACES,)
+    notes: tuple[str, ...] = (NO_PLACES, *echo)
     if header.matrix != (rows, 1, columns):
         notes = (*notes, f"states another matrix than its k-space of {rows}×{columns} has; its field of view is kept.")
     coarser = np.array([header.matrix[0] / rows, 1.0, header.matrix[2] / columns])
     shown = np.clip(np.rint(header.size / coarser), 1, (rows, 1, columns)).astype(int).tolist()
     size = (shown[0], shown[2], slices)
     affine = unplaced_affine((header.voxel_mm * coarser)[[0, 2, 1]], size)
-    return Scan(samples, mask, size, affine, header.decay, header.white, header.simulated, notes, digest, encoded=False)
+    return Scan(
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=header.decay,
+        white=header.white,
+        simulated=header.simulated,
+        notes=notes,
+        sha256=digest,
+        encoded=False,
+        extent=header.extent(mask.shape),
+    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -2,8 +2,12 @@
 
 import math
 import zlib
+from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from mri_n2n.errors import BadVolume, Problem
 
@@ -55,6 +59,39 @@ def _inflates(dataset: h5py.Dataset, place: tuple[int, ...], size: int) -> bool:
         return len(zlib.decompressobj().decompress(content, size + 1)) > size
     except zlib.error:
         return False  # then it is not unpacked either
+
+
+def unfollowed(table: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+    """The records of a table, of fields of variable length only how many values they state.
+
+    Nothing that these refer to is read, as h5py does even for other fields: all records may refer to the same. start:
+    the first record of a block. Raises `BadVolume` for tables that are packed.
+    """
+    plist, offset = table.id.get_create_plist(), table.id.get_offset()
+    if plist.get_nfilters() or table.file.id.get_create_plist().get_sizes() != (8, 8):
+        raise BadVolume(
+            "packs its table of lines, which is not read. Unpack it (h5repack -f NONE).", Problem.UNSUPPORTED
+        )
+    kind = table.id.get_type()
+    size = kind.get_size()
+    if table.chunks:
+        raw = b"".join(table.id.read_direct_chunk((place,))[1] for place in range(start, stop, table.chunks[0]))
+    elif offset is not None:
+        with Path(table.file.filename).open("rb") as file:
+            file.seek(offset + start * size)
+            raw = file.read((stop - start) * size)
+    else:
+        raise BadVolume("keeps its table of lines in a way that is not read.", Problem.UNSUPPORTED)
+    names, types = list(table.dtype.names), [table.dtype[name] for name in table.dtype.names]
+    record = np.dtype(
+        {
+            "names": names,
+            "formats": ["<u4" if h5py.check_vlen_dtype(each) else each for each in types],
+            "offsets": [kind.get_member_offset(kind.get_member_index(name.encode())) for name in names],
+            "itemsize": size,
+        }
+    )
+    return np.frombuffer(raw, record)[: stop - start]
 
 
 def text(group: h5py.Group, name: str) -> bytes:

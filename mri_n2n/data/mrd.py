@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.data.hdf5 import inside, text
+from mri_n2n.data.hdf5 import inside, text, unfollowed
 from mri_n2n.data.mrd_geometry import DIRECTIONS, slab_affine, stack_affine
 from mri_n2n.data.mrd_header import Header, composed, parsed
-from mri_n2n.data.scan import HUGE, LPS, MOST_VALUES, Scan
+from mri_n2n.data.scan import HUGE, LPS_TO_RAS, MOST_VALUES, Scan, partial_echo
 from mri_n2n.data.slice_spacing import SAME_PLACE
 from mri_n2n.durable import replacing, sha256_of
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, one_line, problem_of
@@ -66,7 +66,9 @@ def read_scan(path: Path) -> Scan:
         with h5py.File(path, "r", locking="best-effort") as file:
             group = _group(file)
             header = parsed(text(group, "xml"))
-            lines = _acquired(inside(group, "data"), header)
+            table = inside(group, "data")
+            _check_table(table, path.stat().st_size)
+            lines = _acquired(table, header)
         return _scan(lines, header, digest)
     except (BadVolume, *UNREADABLE) as error:
         raise _refused(path, error) from None
@@ -107,25 +109,47 @@ def _scan(lines: _Lines, header: Header, digest: str) -> Scan:
     else:
         affine, notes = slab_affine(lines.head, header)
         samples, mask, size = samples.transpose(2, 3, 0, 1), acquired, header.size
+    head, readout = lines.head, header.matrix[2]
+    read = int(head["number_of_samples"]) - int(head["discard_pre"]) - int(head["discard_post"])
     return Scan(
-        samples,
-        mask,
-        size,
-        affine,
-        header.decay,
-        header.white,
-        header.simulated,
-        notes,
-        digest,
+        samples=samples,
+        mask=mask,
+        size=size,
+        affine=affine,
+        decay=header.decay,
+        white=header.white,
+        simulated=header.simulated,
+        notes=(*notes, *partial_echo(readout - read, readout, encoded=not header.flat)),
+        sha256=digest,
         encoded=not header.flat,
+        extent=header.extent(mask.shape),
     )
 
 
-def _acquired(table: h5py.Dataset, header: Header) -> _Lines:
-    if table.dtype.names != acquisition_dtype.names or table.ndim != 1:
+def _check_table(table: h5py.Dataset, file_size: int) -> None:
+    """Whether lines are as long as their heads state, and the file could hold them all: before any is read."""
+    values = h5py.check_vlen_dtype(table.dtype["data"]) if table.dtype.names == acquisition_dtype.names else None
+    if values != np.float32 or table.ndim != 1:
         raise BadVolume("holds no table of acquisitions. It is no ISMRMRD file of raw data.")
-    if table.chunks and table.chunks[0] > 64 * LINES_AT_ONCE:
-        raise BadVolume(f"is stored in blocks of {table.chunks[0]} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
+    block = table.chunks[0] if table.chunks else 1
+    if block > 64 * LINES_AT_ONCE:
+        raise BadVolume(f"is stored in blocks of {block} lines, expected smaller ones.", Problem.IMPLAUSIBLE)
+    total, step = 0, block * -(-LINES_AT_ONCE // block)
+    for start in range(0, len(table), step):
+        records = unfollowed(table, start, min(start + step, len(table)))
+        head, stated = records["head"], records["data"].astype(np.int64)
+        wrong = stated != 2 * head["active_channels"].astype(np.int64) * head["number_of_samples"]
+        if wrong.any():
+            coils, count = (head[name][wrong][0] for name in ("active_channels", "number_of_samples"))
+            raise BadVolume(
+                f"has a line that is not {count} samples of {coils} coils long. It is damaged.", Problem.DAMAGED
+            )
+        total += int(stated.sum()) + int(records["traj"].sum(dtype=np.int64))
+    if total * values.itemsize > file_size:
+        raise BadVolume("has lines that are longer than itself: they share what they hold.", Problem.IMPLAUSIBLE)
+
+
+def _acquired(table: h5py.Dataset, header: Header) -> _Lines:
     rows, columns, readout = header.matrix
     slices = _slices(table) if header.flat else np.zeros(1, np.int64)
     seconds = len(slices) if header.flat else columns
@@ -206,10 +230,17 @@ def _check_lines(head: NDArray[Any], first: Any, header: Header) -> None:
         raise BadVolume("has lines of an encoding that its header does not state.", Problem.DAMAGED)
     if _flagged(head["flags"], ismrmrd.ACQ_IS_REVERSE).any():
         raise BadVolume("has lines that were read backwards, which are not supported.", Problem.UNSUPPORTED)
-    for name, size in zip(STEPS, header.matrix, strict=False):
+    for name, centre, size in zip(STEPS, header.centres, header.matrix, strict=False):
         if (head["idx"][name] >= size).any():
             raise BadVolume(
                 f"has a line at {name} {head['idx'][name].max()}, expected less than {size}.", Problem.DAMAGED
+            )
+        frequency = head["idx"][name].astype(np.int64) - centre
+        if size > 1 and not ((frequency >= -(size // 2)) & (frequency <= (size - 1) // 2)).all():
+            raise BadVolume(
+                f"has a line at {name} {head['idx'][name].max()}, which is beyond its matrix of {size} with DC at "
+                f"{centre}.",
+                Problem.DAMAGED,
             )
 
 
@@ -226,10 +257,8 @@ def _values(lines: NDArray[Any], readout: int) -> tuple[NDArray[np.complex64], N
     """The samples `[line coil sample]` of lines that are all alike, and each sample's place, DC first."""
     head = lines["head"][0]
     coils, count = int(head["active_channels"]), int(head["number_of_samples"])
-    if any(values.size != 2 * coils * count for values in lines["data"]):
-        raise BadVolume(
-            f"has a line that is not {count} samples of {coils} coils long. It is damaged.", Problem.DAMAGED
-        )
+    if any(values.size != 2 * coils * count for values in lines["data"]):  # whatever was stated
+        raise BadVolume("has a line of another length than it states. It is damaged.", Problem.DAMAGED)
     numbers = np.stack(list(lines["data"]))
     if not (np.abs(numbers) < HUGE).all():  # nor is a NaN
         raise BadVolume("has samples that are NaN, infinite or beyond single precision.", Problem.NOT_FINITE)
@@ -253,10 +282,10 @@ def _table(scan: Scan) -> NDArray[Any]:
     for name, places, size in zip(STEPS, (row, column), (rows, columns), strict=True):
         head["idx"][name] = (places + size // 2) % size
     head["flags"][-1] = 1 << (ismrmrd.ACQ_LAST_IN_MEASUREMENT - 1)
-    axes = LPS @ scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    axes = LPS_TO_RAS @ scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
     for axis, name in enumerate(DIRECTIONS):
         head[name] = axes[:, axis]
-    head["position"] = LPS @ (scan.affine[:3, :3] @ (np.array(scan.size) // 2) + scan.affine[:3, 3])
+    head["position"] = LPS_TO_RAS @ (scan.affine[:3, :3] @ (np.array(scan.size) // 2) + scan.affine[:3, 3])
     ordered = np.roll(scan.samples, readout // 2, axis=1)[:, :, row, column]
     lines = np.ascontiguousarray(np.moveaxis(ordered, 2, 0)).view(np.float32).reshape(len(row), -1)
     for place, line in enumerate(lines):

@@ -24,34 +24,52 @@ SIMULATED = "SIMULATED from a magnitude image; not for diagnostic use"
 _LENIENT = ParserConfig(fail_on_unknown_properties=False, fail_on_converter_warnings=True)  # of later versions, too
 
 
+Limits = tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Header:
     """What a header says; axes are first and second phase encoding, and readout.
 
     matrix: encoded samples, one along the second phase encoding of a 2-D scan. centres: the indices of DC of both
-    phase encodings. voxel_mm: of a 2-D scan the second is the slices' thickness. size: voxels of the field of view to
-    be shown. slices: how many there should be, where it is said. texts: the user parameters that are text.
+    phase encodings. limits: their lowest and highest indices, where they are said. voxel_mm: of a 2-D scan the second
+    is the slices' thickness. size: voxels of the field of view to be shown. slices: how many there should be, where it
+    is said. texts: the user parameters that are text.
     """
 
     matrix: tuple[int, int, int]
     centres: tuple[int, int]
+    limits: tuple[Limits, Limits]
     voxel_mm: NDArray[np.float64]
     size: tuple[int, int, int]
     decay: float | None
     white: float | None
     texts: Mapping[str, str]
+    slices: int | None
 
     @property
     def simulated(self) -> bool:
         """Whether the header says so, as `composed` writes it."""
         return self.texts.get(ORIGIN, "").startswith("SIMULATED")
 
-    slices: int | None = None
-
     @property
     def flat(self) -> bool:
         """Whether it is a 2-D scan."""
         return self.matrix[1] == 1
+
+    def extent(self, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """What the limits leave of a plane `[row column]`, unshifted; None where they leave all or nothing of it.
+
+        The columns of a 2-D scan are its readout, and have no limits.
+        """
+        inside = np.ones(shape, bool)
+        for axis, limits in enumerate(self.limits[:1] if self.flat else self.limits):
+            if limits is not None:
+                frequency = np.rint(np.fft.fftfreq(shape[axis]) * shape[axis])
+                low, high = (index - self.centres[axis] for index in limits)
+                lines = (frequency >= low) & (frequency <= high)
+                inside &= lines[:, None] if axis == 0 else lines
+        return inside if inside.any() and not inside.all() else None
 
 
 def parsed(text: bytes) -> Header:
@@ -77,9 +95,17 @@ def parsed(text: bytes) -> Header:
         raise BadVolume(f"states {DECAY} = {numbers[DECAY]:g}, which is impossible.", Problem.IMPLAUSIBLE)
     if WHITE in numbers and not 0 < numbers[WHITE] < math.inf:
         raise BadVolume(f"states {WHITE} = {numbers[WHITE]:g}, which is impossible.", Problem.IMPLAUSIBLE)
-    centres = _centres(encoding.encodingLimits, matrix)
-    slices = _slices(encoding.encodingLimits)
-    return Header(matrix, centres, voxel, size, numbers.get(DECAY), numbers.get(WHITE), texts, slices)
+    return Header(
+        matrix=matrix,
+        centres=_centres(encoding.encodingLimits, matrix),
+        limits=_limits(encoding.encodingLimits),
+        voxel_mm=voxel,
+        size=size,
+        decay=numbers.get(DECAY),
+        white=numbers.get(WHITE),
+        texts=texts,
+        slices=_slices(encoding.encodingLimits),
+    )
 
 
 def composed(scan: Scan, facts: Mapping[str, str]) -> str:
@@ -146,6 +172,14 @@ def _centres(limits: Any, matrix: tuple[int, int, int]) -> tuple[int, int]:
         int(first.center) if first else matrix[0] // 2,
         int(second.center) if second else matrix[1] // 2,
     )
+
+
+def _limits(limits: Any) -> tuple[Limits, Limits]:
+    first, second = (
+        (int(axis.minimum), int(axis.maximum)) if axis else None
+        for axis in (limits and limits.kspace_encoding_step_1, limits and limits.kspace_encoding_step_2)
+    )
+    return first, second
 
 
 def _slices(limits: Any) -> int | None:

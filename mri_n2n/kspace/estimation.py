@@ -2,7 +2,7 @@
 
 Two kinds of sampling are known: points, each acquired with p(k) = exp(-λ|k|), and whole lines of phase encoding, all of
 the centre and some outside. A mask that is clearly of neither kind is refused; one that is good is refused wrongly once
-in 1 / `FALSE_ALARM` scans.
+in 1 / `FALSE_ALARM` scans. Beyond what the scan reached (see `extent`) p is 0.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from scipy.special import chdtrc
 
 from mri_n2n.errors import BadVolume, Problem, UsageError
+from mri_n2n.kspace.extent import box, full_extent, reached
 from mri_n2n.kspace.fourier import opposite
-from mri_n2n.kspace.sampling import decay_for_acceleration, exponential_density, radius
+from mri_n2n.kspace.sampling import decay_for_share, exponential_density, radius
 
 FALSE_ALARM = 1e-4
 POINTS_SPREAD, LINES_SPREAD = 20.0, 5.0  # variance of the count in a group: enough for it to be nearly normal
@@ -26,7 +27,7 @@ STEEPEST = 8.0  # p falls by exp(-8) at most from the first line outside the cen
 
 @dataclass(frozen=True)
 class Estimate:
-    """density: `[row column]`, unshifted, in (0, 1]. how: what it comes to, in words."""
+    """density: `[row column]`, unshifted, in [0, 1], 0 where nothing was ever going to be acquired. how: in words."""
 
     density: Float[ndarray, "h w"]
     how: str
@@ -35,75 +36,117 @@ class Estimate:
 def line_axis(mask: Bool[ndarray, "h w"], *, flat: bool) -> int | None:
     """The axis along which lines were chosen: 0 for rows of the mask, 1 for columns; None where points were.
 
-    flat: columns are the readout of a 2-D scan, of which a part may be missing in every line.
+    flat: columns are the readout of a 2-D scan, of which a part may be missing in every line. Of other scans it may be
+    missing at the lines' ends alone.
     """
     rows, columns = np.any(mask, axis=1), np.any(mask, axis=0)
     if (mask != rows[:, None] & columns).any():
         return None
-    if flat or columns.all():
+    inside = box(mask, flat=flat)
+    if flat or (columns == inside.any(axis=0)).all():
         return 0
-    return 1 if rows.all() else None
+    return 1 if (rows == inside.any(axis=1)).all() else None
 
 
-def estimated_density(mask: Bool[ndarray, "h w"], *, flat: bool) -> Estimate:
+def estimated_density(
+    mask: Bool[ndarray, "h w"], *, flat: bool, stated: Bool[ndarray, "h w"] | None = None
+) -> Estimate:
     """The density that the mask seems to be drawn from; raises `BadVolume` (without a path) if it is of no known kind.
 
-    flat: see `line_axis`.
+    flat: see `line_axis`. stated: what could be acquired at all, as the file says; by default all of it.
     """
-    if mask.all():
-        return Estimate(np.ones(mask.shape, np.float32), "all of it was acquired, and 1 is taken")
     if not mask[0, 0]:
         raise BadVolume("lacks the centre of k-space, and with it the image's brightness.", Problem.INCOMPATIBLE)
+    stated = np.ones(mask.shape, bool) if stated is None else stated
+    whole = full_extent(mask, stated, flat=flat)
+    if whole is not None:
+        return Estimate(whole.astype(np.float32), "all of it was acquired, and 1 is taken")
     axis = line_axis(mask, flat=flat)
-    if axis is None:
-        return _of_points(mask)
-    profile, how = _of_lines(np.any(mask, axis=1 - axis))
-    whole = np.broadcast_to(profile[:, None] if axis == 0 else profile, mask.shape)
-    return Estimate(np.ascontiguousarray(whole, np.float32), how)
+    return _of_points(mask, stated) if axis is None else _of_lines(mask, stated, axis, flat=flat)
 
 
-def _of_points(mask: Bool[ndarray, "h w"]) -> Estimate:
+def _of_points(mask: Bool[ndarray, "h w"], stated: Bool[ndarray, "h w"]) -> Estimate:
     """The exponential density whose expected count is what was acquired."""
+    paired = twins(mask)
+    _, density = _exponential(mask, box(mask, flat=False))
+    inside = reached(mask, density, stated, axis=None, twins=paired)
+    decay, density = _exponential(mask, inside)
+    rows, columns = (np.abs(np.fft.fftfreq(size)) for size in mask.shape)
+    upright = (rows[:, None] > columns)[inside]
+    distance = radius(mask.shape).numpy()[inside]
+    _check_fit(mask[inside], density[inside], [(upright, distance), (~upright, distance)], paired, POINTS_SPREAD, 1)
+    return Estimate(density * inside, f"estimated as exp(-λ|k|) with λ = {decay:.4g}")
+
+
+def _exponential(mask: Bool[ndarray, "h w"], inside: Bool[ndarray, "h w"]) -> tuple[float, Float[ndarray, "h w"]]:
+    """λ from the count within a box, and the density everywhere."""
     height, width = mask.shape
+    count = int(mask.sum())
+    distance = radius((height, width))[np.ix_(inside.any(axis=1), inside.any(axis=0))]
     try:
-        decay = decay_for_acceleration((height, width), mask.size / int(mask.sum()))
-        density = exponential_density((height, width), decay).numpy().copy()
+        if count <= 2:  # DC alone is always acquired, and something beside it must be
+            raise UsageError("too few")
+        decay = decay_for_share(distance, 1 / (distance.numel() / count))
+        return decay, exponential_density((height, width), decay).numpy().copy()
     except UsageError:
         raise BadVolume("has too few samples to estimate their density from.", Problem.INCOMPATIBLE) from None
-    rows, columns = (np.abs(np.fft.fftfreq(size)) for size in mask.shape)
-    upright = (rows[:, None] > columns).ravel()
-    distance = radius((height, width)).numpy().ravel()
-    _check_fit(
-        mask.ravel(), density.ravel(), [(upright, distance), (~upright, distance)], _twins(mask), POINTS_SPREAD, 1
-    )
-    return Estimate(density, f"estimated as exp(-λ|k|) with λ = {decay:.4g}")
 
 
-def _of_lines(acquired: Bool[ndarray, " n"]) -> tuple[Float[ndarray, " n"], str]:
-    """The profile of the lines' probabilities: 1 in the centre, outside a·exp(-λ|k|) as it is most likely.
+def _of_lines(mask: Bool[ndarray, "h w"], stated: Bool[ndarray, "h w"], axis: int, *, flat: bool) -> Estimate:
+    """The profile of the lines' probabilities, constant along each line, as far as lines are read."""
+    along, across = (np.any(box(mask, flat=flat), axis=number) for number in (1 - axis, axis))
+
+    def plane(profile: Float[ndarray, " n"]) -> Float[ndarray, "h w"]:
+        return np.outer(profile, across) if axis == 0 else np.outer(across, profile)
+
+    acquired = np.any(mask, axis=1 - axis)
+    paired = twins(acquired[:, None])
+    within = _profile(acquired, along)
+    inside = reached(mask, plane(within.probability), stated, axis=axis, twins=paired)
+    inside = np.any(inside, axis=1 - axis)
+    found = _profile(acquired, inside)
+    frequency = _frequency(acquired)
+    distance = np.abs(frequency).astype(float)
+    sides = [(found.outside & side, distance) for side in (frequency < 0, frequency > 0)]
+    _check_fit(acquired, found.probability, sides, paired, LINES_SPREAD, 2)
+    rest = found.probability[inside & ~found.centre]
+    lines = int(found.centre.sum())
+    how = f"estimated as 1 for {lines} lines of the centre, {rest.max():.2g} to {rest.min():.2g} outside"
+    return Estimate(plane(found.probability * inside).astype(np.float32), how)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """The lines' probabilities, also beyond what they were found from; its centre, and the lines outside it."""
+
+    probability: Float[ndarray, " n"]
+    centre: Bool[ndarray, " n"]
+    outside: Bool[ndarray, " n"]
+
+
+def _profile(acquired: Bool[ndarray, " n"], inside: Bool[ndarray, " n"]) -> _Profile:
+    """1 in the centre, outside a·exp(-λ|k|) as it is most likely for the lines `inside`.
 
     The centre is the run of acquired lines around DC. The two lines at its ends are missing by definition, and so say
     nothing of the lines outside.
     """
-    if acquired.all():
-        return np.ones(len(acquired)), "all lines were acquired, and 1 is taken"
-    frequency = np.rint(np.fft.fftfreq(len(acquired)) * len(acquired)).astype(int)
-    missing = frequency[~acquired]
-    ends = (max((k for k in missing if k < 0), default=None), min((k for k in missing if k > 0), default=None))
-    before, after = (-len(acquired) if ends[0] is None else ends[0], len(acquired) if ends[1] is None else ends[1])
-    centre = (frequency > before) & (frequency < after)
-    outside = (frequency < before) | (frequency > after)
+    frequency = _frequency(acquired)
+    missing = frequency[~acquired & inside]
+    before = max((k for k in missing if k < 0), default=-len(acquired))
+    after = min((k for k in missing if k > 0), default=len(acquired))
+    centre = (frequency > before) & (frequency < after) & inside
+    outside = ((frequency < before) | (frequency > after)) & inside
     if not acquired[outside].any():
         raise BadVolume(
             "has the centre of k-space alone, or nearly so: no density makes up for it.", Problem.INCOMPATIBLE
         )
     distance = np.abs(frequency).astype(float)
     fitted = _fitted(acquired[outside], distance[outside], distance)
-    profile = np.where(centre, 1.0, fitted)
-    sides = [(outside & (frequency < 0), distance), (outside & (frequency > 0), distance)]
-    _check_fit(acquired, profile, sides, _twins(acquired[:, None]), LINES_SPREAD, 2)
-    low, high = profile[~centre].min(), profile[~centre].max()
-    return profile, f"estimated as 1 for {int(centre.sum())} lines of the centre, {high:.2g} to {low:.2g} outside"
+    return _Profile(np.where(centre, 1.0, fitted), centre, outside)
+
+
+def _frequency(lines: Bool[ndarray, " n"]) -> Int[ndarray, " n"]:
+    return np.asarray(np.rint(np.fft.fftfreq(len(lines)) * len(lines)), int)
 
 
 def _fitted(
@@ -131,7 +174,7 @@ def _check_fit(
     acquired: Bool[ndarray, " n"],
     probability: Float[ndarray, " n"],
     parts: list[tuple[Bool[ndarray, " n"], Float[ndarray, " n"]]],
-    twins: bool,
+    paired: bool,
     spread: float,
     fitted: int,
 ) -> None:
@@ -139,7 +182,7 @@ def _check_fit(
 
     Every part is cut into rings by its distances, in each of which the count has a variance of at least `spread`.
     """
-    variance = probability * (1 - probability) * (2 if twins else 1)
+    variance = probability * (1 - probability) * (2 if paired else 1)
     statistic, groups = 0.0, 0
     for inside, distance in parts:
         order = np.flatnonzero(inside)[np.argsort(distance[inside], kind="stable")]
@@ -159,7 +202,7 @@ def _check_fit(
         )
 
 
-def _twins(mask: Shaped[ndarray, "h w"]) -> bool:
+def twins(mask: Shaped[ndarray, "h w"]) -> bool:
     """Whether k and -k were acquired together, as for real images."""
     whole = torch.from_numpy(mask)
     return bool(torch.equal(opposite(whole), whole))

@@ -52,12 +52,14 @@ def decay_for_acceleration(grid: Grid, acceleration: float) -> float:
         )
     if acceleration == 1:
         return 0.0
+    return decay_for_share(radius(grid), 1 / acceleration)
+
+
+def decay_for_share(distance: Float[Tensor, "h w"], share: float) -> float:
+    """The λ for which exp(-λ|k|) is `share` in the mean of these distances; share: less than 1."""
     from scipy.optimize import brentq  # slow to import, and a density is often stated
 
-    distance = radius(grid)
-    return float(
-        brentq(lambda decay: float(torch.exp(-decay * distance).mean()) - 1 / acceleration, 0.0, 20.0, xtol=1e-12)
-    )
+    return float(brentq(lambda decay: float(torch.exp(-decay * distance).mean()) - share, 0.0, 20.0, xtol=1e-12))
 
 
 def check_sampling(acceleration: float | None, edge_probability: float | None) -> None:
@@ -104,9 +106,10 @@ def shared_as_acquired(
     """The numbers, made the same wherever one draw decided on what was acquired.
 
     That is along every line of k-space for scans of whole lines. These are told by a mask that is one of rows and of
-    columns (a part of every line may be missing) and a density that is constant along the lines. Where it is constant
-    everywhere, lines are columns if all rows were acquired. And it is at k and -k for scans of points that acquired
-    both or neither: few lines are alike on both sides by chance, and were chosen one by one all the same.
+    columns (a part of every line may be missing) and a density that is constant along the lines, but for where it is 0.
+    Where it is constant everywhere, lines are columns if all rows were acquired that could be. And it is at k and -k
+    for scans of points that acquired both or neither: few lines are alike on both sides by chance, and were chosen one
+    by one all the same.
     """
     height, width = mask.shape[-2:]
     rows, columns = mask.any(dim=2), mask.any(dim=1)
@@ -115,8 +118,10 @@ def shared_as_acquired(
     places = torch.arange(height * width, device=mask.device).reshape(height, width)
     paired = torch.where(places <= opposite(places), uniform, opposite(uniform))
     uniform = torch.where(of_pairs[:, None, None], paired, uniform)
-    along_rows, along_columns = (_everywhere(density == density.narrow(axis, 0, 1)) for axis in (2, 1))
-    upright = along_columns & (~along_rows | (rows.all(dim=1) & ~columns.all(dim=1)))
+    never = density == 0
+    along_rows, along_columns = (_everywhere(never | (density == density.amax(axis, keepdim=True))) for axis in (2, 1))
+    all_rows, all_columns = ((lines | never.all(dim=axis)).all(dim=1) for lines, axis in ((rows, 2), (columns, 1)))
+    upright = along_columns & (~along_rows | (all_rows & ~all_columns))
     for axis, lines in ((1, of_lines & upright), (2, of_lines & along_rows & ~upright)):
         uniform = torch.where(lines[:, None, None], uniform.narrow(axis, 0, 1), uniform)
     return uniform

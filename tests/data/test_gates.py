@@ -20,6 +20,8 @@ from monai.data import NibabelReader  # noqa: F401 (else the first file would be
 from raw_files import some_slices, write_cfl, write_fastmri, write_flat_mrd
 
 from mri_n2n.data import raw
+from mri_n2n.data.mrd import write_scan
+from mri_n2n.data.scan import Scan
 from mri_n2n.data.volumes import read_volume
 from mri_n2n.errors import BadVolume, Problem
 
@@ -163,6 +165,77 @@ def test_hdf5_that_promises_too_much(tmp_path: Path, make: Callable[[h5py.File],
         raw.read_scan(tmp_path / "a.h5")
     assert refusal.value.problem is problem
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MUCH >> 10  # kB
+
+
+def one_for_all(path: Path, field: str, values: int, told: bool) -> None:
+    """Every line of a file refers to one long array; told: and its head says so."""
+    with h5py.File(path, "r+") as file:
+        table = file["dataset/data"]
+        first = table[0:1]
+        first[field][0] = np.zeros(values, np.float32)
+        table[0:1] = first
+        size = table.id.get_type().get_size()
+        place = table.dtype.fields[field][1]
+        (block,) = table.chunks
+        raw = {start: bytearray(table.id.read_direct_chunk((start,))[1]) for start in range(0, len(table), block)}
+        reference = raw[0][place : place + 16]
+        for start, content in raw.items():
+            for record in range(0, len(content), size):
+                content[record + place : record + place + 16] = reference
+            table.id.write_direct_chunk((start,), bytes(content))
+        if told:
+            for start in range(len(table)):
+                line = bytearray(table.id.read_direct_chunk((start // block * block,))[1])
+                at = start % block * size + table.dtype["head"].fields["number_of_samples"][1]
+                line[at : at + 2] = np.uint16(values // 4).tobytes()
+                table.id.write_direct_chunk((start // block * block,), bytes(line))
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "told", "problem"),
+    [
+        ("data", 500_000, False, Problem.DAMAGED),
+        ("data", 4 * 60_000, True, Problem.IMPLAUSIBLE),
+        ("traj", 500_000, False, Problem.IMPLAUSIBLE),
+    ],
+)
+@pytest.mark.parametrize("writer", ["ours", "theirs"])
+def test_lines_that_share_what_they_hold(
+    tmp_path: Path, field: str, values: int, told: bool, problem: Problem, writer: str
+) -> None:
+    """Two megabytes that would be read as hundreds."""
+    path = tmp_path / "a.h5"
+    if writer == "ours":
+        samples = np.ones((2, 4, 16, 16), np.complex64)
+        write_scan(path, Scan(samples, np.ones((16, 16), bool), (16, 16, 4), np.eye(4), None, 1.0, simulated=True), {})
+    else:
+        write_flat_mrd(path, some_slices(coils=2, slices=8, rows=32))
+    one_for_all(path, field, values, told)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadVolume) as refusal:
+        raw.read_scan(path)
+    assert refusal.value.problem is problem
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # kB
+
+
+def test_a_packed_table_of_lines_is_not_read(tmp_path: Path) -> None:
+    write_flat_mrd(tmp_path / "a.h5", some_slices())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        table = file["dataset/data"][()]
+        del file["dataset/data"]
+        file["dataset"].create_dataset("data", data=table, chunks=(4,), compression="gzip")
+    with pytest.raises(BadVolume, match="h5repack"):
+        raw.read_scan(tmp_path / "a.h5")
+
+
+def test_a_table_in_one_piece_is_read(tmp_path: Path) -> None:
+    write_flat_mrd(tmp_path / "a.h5", some_slices())
+    before = raw.read_scan(tmp_path / "a.h5").samples
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        table = file["dataset/data"][()]
+        del file["dataset/data"]
+        file["dataset"].create_dataset("data", data=table)
+    np.testing.assert_array_equal(raw.read_scan(tmp_path / "a.h5").samples, before)
 
 
 @pytest.mark.parametrize("name", ["xml", "data"])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.data.mrd import read_scan, write_scan
 from mri_n2n.data.scan import Scan
-from mri_n2n.errors import BadVolume
+from mri_n2n.errors import BadVolume, Problem
 
 
 def rotation(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -151,23 +151,36 @@ def test_averages_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.samples[:, :, 4, 2], np.fft.ifftshift(values[0, 1], axes=1))
 
 
-def test_a_partial_echo_lands_in_its_place(tmp_path: Path) -> None:
-    """The first two samples were not read, and of the others one at each end is to be thrown away."""
+def cut(missing: int) -> Edit:
+    """So many samples fewer at the beginning of each line, and the last one to be thrown away."""
 
-    def partial(_: Any, lines: list[ismrmrd.Acquisition]) -> None:
+    def edit(_: Any, lines: list[ismrmrd.Acquisition]) -> None:
         for number, line in enumerate(lines[1:], 1):
-            short = ismrmrd.Acquisition.from_array(np.ascontiguousarray(line.data[:, 2:]))
+            kept = np.ascontiguousarray(line.data[:, missing:])
+            short = ismrmrd.Acquisition.from_array(kept)
             head = line.getHead()
-            head.number_of_samples, head.center_sample, head.discard_pre, head.discard_post = 6, 2, 1, 1
+            head.number_of_samples, head.center_sample, head.discard_post = 8 - missing, 4 - missing, 1
             short.setHead(head)
-            short.data[:] = line.data[:, 2:]
+            short.data[:] = kept
             lines[number] = short
 
-    values = foreign(tmp_path / "a.h5", partial)
+    return edit
+
+
+def test_a_partial_echo_lands_in_its_place_and_is_told_of(tmp_path: Path) -> None:
+    values = foreign(tmp_path / "a.h5", cut(1))
     scan = read_scan(tmp_path / "a.h5")
     kept = values[0, 0].copy()
-    kept[:, [0, 1, 2, 7]] = 0
+    kept[:, [0, 7]] = 0
     np.testing.assert_array_equal(scan.samples[:, :, 3, 2], np.fft.ifftshift(kept, axes=1))
+    assert "2 of 8 samples of every line are zero" in scan.notes[0]
+
+
+def test_a_volume_that_lacks_too_much_of_its_echoes_is_refused(tmp_path: Path) -> None:
+    foreign(tmp_path / "a.h5", cut(2))
+    with pytest.raises(BadVolume, match="lack 3 of 8 samples") as refusal:
+        read_scan(tmp_path / "a.h5")
+    assert refusal.value.problem is Problem.UNSUPPORTED
 
 
 def test_no_orientation_is_said(tmp_path: Path) -> None:
@@ -212,6 +225,8 @@ def counter(name: str) -> Edit:
         (counter("contrast"), "more than one contrast"),
         (counter("repetition"), "more than one repetition"),
         (last_line(lambda line: setattr(line.idx, "kspace_encode_step_1", 6)), "expected less than 6"),
+        (header(encodingLimits__kspace_encoding_step_1__center=0), "beyond its matrix of 6 with DC at 0"),
+        (header(encodingLimits__kspace_encoding_step_2__center=3), "beyond its matrix of 4 with DC at 3"),
         (last_line(lambda line: setattr(line.idx, "kspace_encode_step_1", 0)), "twice"),
         (last_line(lambda line: setattr(line, "encoding_space_ref", 1)), "does not state"),
         (last_line(lambda line: line.set_flag(ismrmrd.ACQ_IS_REVERSE)), "backwards"),

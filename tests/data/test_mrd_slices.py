@@ -65,6 +65,7 @@ def test_oversampling_and_partial_echoes(tmp_path: Path) -> None:
     samples[:, :, :, [4, 5]] = 0  # the first two: frequencies -4 and -3
     np.testing.assert_array_equal(scan.samples, samples)
     np.testing.assert_array_equal(scan.mask, samples.any(axis=(0, 1)))
+    assert scan.notes == ("has partial echoes: 2 of 8 samples of every line are left to the network.",)
     assert scan.size == (6, 4, 3)
     np.testing.assert_allclose((scan.affine @ [3, 2, 0, 1])[:3], LPS @ (10, 20, 30), atol=1e-4)
 

@@ -176,6 +176,8 @@ def volume_beside(folder: Path) -> None:
 
 
 NAN = np.full((4, 4, 1, 2), np.nan, np.complex64)
+HALF = np.ones((4, 4, 2, 2), np.complex64)
+HALF[:2] = 0
 UNEVEN = some_slices().transpose(1, 0, 3, 2).copy()
 UNEVEN[0, :, :, 1] = 0
 
@@ -206,6 +208,7 @@ UNEVEN[0, :, :, 1] = 0
         (in_cfl("-4 -4 1 2"), Problem.UNREADABLE, "no dimensions"),
         (in_cfl(header=b"# Dimensions\n"), Problem.UNREADABLE, "no dimensions"),
         (in_cfl(header=b"\xff" * 100), Problem.UNREADABLE, "no dimensions"),
+        (in_cfl(stored=HALF), Problem.UNSUPPORTED, "lack 2 of 4 samples"),
         (in_cfl(stored=NAN), Problem.NOT_FINITE, "NaN"),
         (in_cfl(stored=0 * np.ones((4, 4, 1, 2), np.complex64)), Problem.NO_SIGNAL, "zero"),
     ],
