@@ -30,8 +30,7 @@ def box(mask: Bool[ndarray, "h w"], *, flat: bool) -> Bool[ndarray, "h w"]:
 def full_extent(mask: Bool[ndarray, "h w"], stated: Bool[ndarray, "h w"], *, flat: bool) -> Bool[ndarray, "h w"] | None:
     """The box of a scan that acquired all of it, DC included; None where it did not.
 
-    flat: a part of the readout may be
-    missing in every line.
+    flat: a part of the readout may be missing in every line.
     """
     inside = box(mask, flat=flat)
     lines = mask.any(axis=0) if flat else True
