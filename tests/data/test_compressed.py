@@ -61,7 +61,7 @@ def test_values_are_those_of_the_uncompressed_series(tmp_path: Path, syntax: uid
     assert (plain.volume.array.min() < 0) == bool(signed)
     # and derived ones are written without compression
     (tmp_path / "out").mkdir()
-    files = write_series(tmp_path / "out", series.volume.array, series, "", {})
+    files = write_series(tmp_path / "out", series.volume.array, series, "", "key", {})
     assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     np.testing.assert_array_equal(read_series(files).volume.array, plain.volume.array)
 
@@ -171,7 +171,7 @@ def test_a_loss_before_stays_written_down(tmp_path: Path) -> None:
 
     series = read_series(some_series(tmp_path / "in", edit))
     (tmp_path / "out").mkdir()
-    for path in write_series(tmp_path / "out", series.volume.array, series, "", {}):
+    for path in write_series(tmp_path / "out", series.volume.array, series, "", "key", {}):
         derived = pydicom.dcmread(path)
         assert (derived.LossyImageCompression, derived.LossyImageCompressionRatio) == ("01", 8.5)
         assert derived.LossyImageCompressionMethod == "ISO_15444_1"

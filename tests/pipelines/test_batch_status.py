@@ -114,7 +114,7 @@ def test_a_batch_that_was_killed_is_told_from_one_at_work(
 def test_a_batch_that_fails_says_so_in_its_log(
     cli: Callable[..., Any], model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **options: object) -> None:
         raise RuntimeError(PATIENT)
 
     monkeypatch.setattr("pipelines.batch.run.studies", broken)
