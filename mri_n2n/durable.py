@@ -122,7 +122,7 @@ def replacing(path: Path, aside: Path | None = None) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = (aside or path.parent) / f".partial-{secrets.token_hex(6)}-{path.name}"
+        temporary = (aside or path.parent) / f".partial-{secrets.token_hex(6)}-{path.name[-40:]}"  # a name may be long
         temporary.open("xb").close()  # with the permissions of any new file
     try:
         with writing(path):

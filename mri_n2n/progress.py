@@ -16,13 +16,16 @@ class _Log:
     """Where a bar is drawn that nobody sees: what would be redrawn becomes a line, every so often at most."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._said, self._any, self._last = time.monotonic(), False, ""
 
     def write(self, text: str) -> None:
         line = text.strip()
         if line and time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
+            self._said, self._any = time.monotonic(), True
             sys.stderr.write(f"{line}\n")
+        elif text == "\n" and self._any:  # the end: how it stands then
+            sys.stderr.write(f"{self._last}\n")
+        self._last = line or self._last
 
     def flush(self) -> None:
         sys.stderr.flush()

@@ -24,16 +24,23 @@ class Looked:
 
 def look_into(source: Path) -> Looked:
     """Find the files in `source` and below, as `files_in` does."""
-    files, closed = [], []
-    for relative in files_in(source):
-        path = source / relative.strip("/")
+    files: list[Path] = []
+    closed: list[Path] = []
+    try:
+        found = list(files_in(source))
+    except PermissionError:
+        return Looked([], [source])
+    for relative in found:
+        path = source / relative
         try:
             if relative.endswith("/"):
                 closed.append(path)
-            elif path.is_file():
+            elif stat.S_ISREG(path.stat().st_mode):
                 files.append(path)
         except PermissionError:  # a folder may be listed, and what is in it not be looked at
             closed.append(path)
+        except OSError:  # gone, or a link that leads nowhere
+            pass
     return Looked(sorted(files), sorted(closed))
 
 
@@ -41,7 +48,8 @@ def files_in(source: Path, heed: Heed = lambda: None) -> Iterator[str]:
     """The files in `source` and below, by their paths relative to it, in order.
 
     Hidden files and folders are left out, and so are links to folders, which may lead round in circles. A folder that
-    may not be looked into is left out, too; it is named, with a slash at the end, so that it can be said.
+    cannot be looked into is left out, too; it is named, with a slash at the end, so that it can be said. Raises
+    `OSError` if `source` itself cannot.
     """
     folders = [""]
     while folders:
@@ -49,7 +57,13 @@ def files_in(source: Path, heed: Heed = lambda: None) -> Iterator[str]:
         try:
             with os.scandir(source / folder) as found:
                 entries = sorted(heeded(found, heed), key=lambda entry: os.fsencode(entry.name))
+        except (FileNotFoundError, NotADirectoryError):
+            if not folder:
+                raise
+            continue  # it was moved meanwhile
         except OSError:
+            if not folder:
+                raise
             yield folder + "/"
             continue
         below = []

@@ -33,8 +33,6 @@ def stack_affine(head: Any, places: Mapping[int, Any], header: Header) -> tuple[
     positions = np.array([places[number] for number in sorted(places)], float)
     if header.slices is not None and len(positions) < header.slices:
         raise BadVolume(f"has {len(positions)} slices, and states {header.slices}.", Problem.INCOMPLETE)
-    if not np.isfinite(positions).all():
-        raise BadVolume("has a slice at no finite place.", Problem.IMPLAUSIBLE)
     size = (header.size[0], header.size[2], len(positions))
     order = np.argsort(positions @ axes[:, 2], kind="stable")
     step, middle = axes[:, 2] * thickness, positions[0]

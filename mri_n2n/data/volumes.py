@@ -20,6 +20,7 @@ from mri_n2n.durable import replacing
 from mri_n2n.errors import UNREADABLE, BadVolume, Problem, UsageError, one_line, problem_of
 
 TINY, HUGE = 1e-30, 1e30  # intensities whose squares still fit into float32 after scaling
+FLAT = 1e-9  # mm³, of a voxel
 FLOAT_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 MOST_VOXELS = 2**30  # 4 GiB as float32
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
@@ -123,6 +124,8 @@ def read_volume(path: Path) -> Volume:
         stored = np.asarray(reader.get_data(image)[0])
     except _FOREIGN as error:
         raise _unreadable(path, error) from None
+    if not (np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) > FLAT):
+        raise BadVolume(f"{path} has a geometry that is not finite, or flat. Mend its header.", Problem.IMPLAUSIBLE)
     bad = int(stored.size - np.isfinite(stored).sum())
     if bad:
         raise BadVolume(

@@ -74,7 +74,9 @@ def _of_points(mask: Bool[ndarray, "h w"], stated: Bool[ndarray, "h w"]) -> Esti
     rows, columns = (np.abs(np.fft.fftfreq(size)) for size in mask.shape)
     upright = (rows[:, None] > columns)[inside]
     distance = radius(mask.shape).numpy()[inside]
-    _check_fit(mask[inside], density[inside], [(upright, distance), (~upright, distance)], paired, POINTS_SPREAD, 1)
+    told = _one_of_each(mask.shape)[inside] | (not paired)  # of k and -k together, one is a draw
+    parts = [(upright & told, distance), (~upright & told, distance)]
+    _check_fit(mask[inside], density[inside], parts, POINTS_SPREAD, 1)
     return Estimate(density * inside, f"estimated as exp(-λ|k|) with λ = {decay:.4g}")
 
 
@@ -107,8 +109,9 @@ def _of_lines(mask: Bool[ndarray, "h w"], stated: Bool[ndarray, "h w"], axis: in
     found = _profile(acquired, inside)
     frequency = _frequency(acquired)
     distance = np.abs(frequency).astype(float)
-    sides = [(found.outside & side, distance) for side in (frequency < 0, frequency > 0)]
-    _check_fit(acquired, found.probability, sides, paired, LINES_SPREAD, 2)
+    sides = (frequency > 0,) if paired else (frequency < 0, frequency > 0)  # of k and -k together, one is a draw
+    parts = [(found.outside & side, distance) for side in sides]
+    _check_fit(acquired, found.probability, parts, LINES_SPREAD, 2)
     rest = found.probability[inside & ~found.centre]
     lines = int(found.centre.sum())
     how = f"estimated as 1 for {lines} lines of the centre, {rest.max():.2g} to {rest.min():.2g} outside"
@@ -174,7 +177,6 @@ def _check_fit(
     acquired: Bool[ndarray, " n"],
     probability: Float[ndarray, " n"],
     parts: list[tuple[Bool[ndarray, " n"], Float[ndarray, " n"]]],
-    paired: bool,
     spread: float,
     fitted: int,
 ) -> None:
@@ -182,7 +184,7 @@ def _check_fit(
 
     Every part is cut into rings by its distances, in each of which the count has a variance of at least `spread`.
     """
-    variance = probability * (1 - probability) * (2 if paired else 1)
+    variance = probability * (1 - probability)
     statistic, groups = 0.0, 0
     for inside, distance in parts:
         order = np.flatnonzero(inside)[np.argsort(distance[inside], kind="stable")]
@@ -200,6 +202,12 @@ def _check_fit(
             "--density or --edge-probability.",
             Problem.INCOMPATIBLE,
         )
+
+
+def _one_of_each(shape: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    """Of k and -k the one that comes first."""
+    places = torch.arange(shape[0] * shape[1]).reshape(shape)
+    return np.asarray(places <= opposite(places))
 
 
 def twins(mask: Shaped[ndarray, "h w"]) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,7 +29,7 @@ class Study:
 def studies(source: Path, heed: Heed = lambda: None, memory: dicom.Memory | None = None) -> list[Study]:
     """All studies in a folder: files of raw k-space and volumes by their suffixes, DICOM by what is in the files.
 
-    A file that is too short to be told, and lies beside DICOM, is a study that cannot be read: a slice may be lost.
+    What lies beside DICOM, is called as DICOM files are and is none, cannot be read as a study: a slice may be lost.
     memory: of earlier looks, for DICOM.
     """
     found: list[Study] = []
@@ -42,7 +43,7 @@ def studies(source: Path, heed: Heed = lambda: None, memory: dicom.Memory | None
     parts = {relative for study in found for relative in study.files[1:]}
     others = [relative for relative in others if relative not in parts]
     known = set()
-    series = dicom.find_series(heeded((source / relative for relative in others), heed), memory)
+    series = dicom.find_series(heeded((source / relative for relative in others), heed), memory, heed)
     for uid, paths in series.series.items():
         relatives = [path.relative_to(source).as_posix() for path in paths]
         known.update(relatives)
@@ -51,9 +52,11 @@ def studies(source: Path, heed: Heed = lambda: None, memory: dicom.Memory | None
             found.append(Study(study_name(f"series {uid}"), tuple(relatives), series=True, missing=missing))
         else:  # nobody knows what these belong to
             found += [_alone(relative) for relative in relatives]
-    places = {PurePosixPath(relative).parent for relative in known}
+    names = {_pattern(relative) for relative in known}
+    places = {parent for parent, _ in names}
     beside = [relative for relative in others if PurePosixPath(relative).parent in places and relative not in known]
-    found += [_alone(relative) for relative in heeded(beside, heed) if _cut_short(source / relative)]
+    lost = (path for path in heeded(beside, heed) if _pattern(path) in names or _seems_broken(source / path))
+    found += [_alone(relative) for relative in lost]
     return found
 
 
@@ -66,9 +69,21 @@ def _alone(relative: str) -> Study:
     return Study(study_name(relative), (relative,), series=True)
 
 
-def _cut_short(path: Path) -> bool:
-    """Whether a file ends before it could say that it is DICOM, and is called as DICOM files are: not .txt or so."""
+def _pattern(relative: str) -> tuple[PurePosixPath, str]:
+    """The folder, and what files of one series are called but for numbers."""
+    path = PurePosixPath(relative)
+    return path.parent, re.sub(r"\d+", "0", path.name)
+
+
+def _seems_broken(path: Path) -> bool:
+    """Whether a file is called as DICOM files are, not .txt or so, and is too short to say that it is, or no text."""
+    if any(map(str.isalpha, path.suffix)):
+        return False
     try:
-        return not any(map(str.isalpha, path.suffix)) and path.is_file() and path.stat().st_size < dicom.PREAMBLE
+        if not path.is_file():  # a pipe would keep us waiting
+            return False
+        with path.open("rb") as file:
+            begin = file.read(1024)
+        return len(begin) < dicom.PREAMBLE or b"\0" in begin
     except OSError:
         return False

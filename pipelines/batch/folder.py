@@ -207,6 +207,11 @@ class BatchFolder:
             self.reason_path(outcome.study).unlink(missing_ok=True)
         outcome.write(self.status_path(outcome.study), self.staging)
 
+    def forget(self, study: str) -> None:
+        """Say nothing more of what is no study any more, and was never done."""
+        for path in (self.reason_path(study), self.status_path(study)):
+            path.unlink(missing_ok=True)
+
     def reason_path(self, study: str) -> Path:
         """Where it is said in words why a study is not done."""
         return self.path / "private" / "reasons" / f"{study}.json"

@@ -57,15 +57,14 @@ def life(folder: BatchFolder) -> Life:
 
 
 def shares(folder: BatchFolder) -> dict[Shard, Life]:
-    """Those of all shards, also of those that have said nothing; or of the whole, where it has gone over all since."""
-    whole = life(BatchFolder(folder.path))
-    counts = sorted({shard.count for shard in folder.shards()})
-    each = {
-        shard: life(BatchFolder(folder.path, shard))
-        for shard in (Shard(number, count) for count in counts for number in range(count))
-    }
-    latest = whole.heard is not None and all((one.heard or 0) < whole.heard for one in each.values())
-    return each if each and not latest else {WHOLE: whole}
+    """Those of the shards that were heard of last, also of those among them that have said nothing.
+
+    There may have been another number of shards before; or no shards, which is the whole.
+    """
+    known = {shard: life(BatchFolder(folder.path, shard)) for shard in (WHOLE, *folder.shards())}
+    count = max(known, key=lambda shard: (known[shard].heard or 0, shard.count)).count
+    each = (Shard(number, count) for number in range(count))
+    return {shard: known[shard] if shard in known else Life(Phase.NOT_BEGUN) for shard in each}
 
 
 def in_one_line(folder: BatchFolder, lives: dict[Shard, Life]) -> str:

@@ -57,8 +57,10 @@ def place(files: Sequence[str]) -> str:
         return "(of an earlier batch: it is not said which file)"
     if len(files) == 1 or files[0].lower().endswith(".cfl"):
         return _printable(files[0])
-    common = os.path.commonpath([PurePosixPath(file).parent for file in files])
-    return f"{_printable(common)}{'/' if common else 'in several folders'} ({len(files)} files)"
+    parents = {PurePosixPath(file).parent for file in files}
+    common = os.path.commonpath(parents)
+    where = f"{_printable(common)}/" if common else "in INPUT itself" if len(parents) == 1 else "in several folders"
+    return f"{where} ({len(files)} files)"
 
 
 def _settled(folder: BatchFolder, outcome: Outcome) -> float:

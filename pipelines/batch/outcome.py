@@ -72,6 +72,11 @@ class Outcome:
         """Where the study ended."""
         return self.reason.state
 
+    @property
+    def unread(self) -> bool:
+        """Whether it was out of reach, so that nothing is known of it."""
+        return self.key == "" and self.reason in (Reason.NO_PERMISSION, Reason.GONE)
+
     def write(self, path: Path, aside: Path) -> None:
         """As JSON, atomically; until it is whole, in `aside`."""
         write_json(path, {"state": self.state, **asdict(self)}, aside)

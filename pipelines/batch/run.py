@@ -48,11 +48,13 @@ class Limits:
 class Feed:
     """Where studies come from. look: finds them, and calls its argument all the while. told: hears what became of one,
     and says whether that is the last word as long as the files stay the same; else it is worked on again when it is
-    found the next time. news: whether the summary has something to tell beside what became of studies."""
+    found the next time. news: whether the summary has something to tell beside what became of studies. complete:
+    whether a look finds all studies that there are."""
 
     look: Callable[[Callable[[], None]], list[Study]]
     told: Callable[[Outcome], bool] = lambda _: True
     news: Callable[[], bool] = lambda: False
+    complete: bool = False
 
 
 def run_batch(
@@ -76,7 +78,7 @@ def run_batch(
     output = setup.output
     if output.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(output.resolve()):
         raise UsageError("one of input and output lies in the other. Choose another output folder.")
-    feed = feed or Feed(partial(studies, source, memory=Memory()))
+    feed = feed or Feed(partial(studies, source, memory=None if limits.watch is None else Memory()), complete=True)
     setup.reconstructor()  # to see that the network can be loaded
     folder = BatchFolder(output, shard)
     with supervised(folder.own / "heartbeat", limits.grace) as supervision:
@@ -127,7 +129,7 @@ def _logged(
                 result = _looks(source, folder, limits.watch, supervision, work, feed, upkeep)
         except Abandoned:
             result = Exit.DRAINED
-        upkeep.finish(0.0 if supervision.asked else LEASE)
+        upkeep.finish(LEASE, lambda: supervision.asked)
         ended = result
     except (DiskFull, UsageError) as error:
         ended = Exit.DISK_FULL if isinstance(error, DiskFull) or disk_full(error) else Exit.USAGE
@@ -152,17 +154,36 @@ def _looks(
     settled: dict[str, str] = {}
     before: dict[str, str] = {}
     now: dict[str, str] = {}
-    named = {study: hash(tuple(known)) for study, known in sources(folder)}
+    told = dict(sources(folder))
+    named = {study: hash(tuple(known)) for study, known in told.items()}
+    unread = {outcome.study for outcome in folder.outcomes() if outcome.unread} if feed.complete else set()
+    lost = False
 
     def settle(outcome: Outcome) -> None:
+        if outcome.unread and feed.complete:
+            unread.add(outcome.study)
         if feed.told(outcome):
             settled[outcome.study] = now[outcome.study]
 
     while True:
-        found = feed.look(supervision.heed)
+        try:
+            found, lost = feed.look(supervision.heed), False
+        except OSError as error:
+            if watch is None:
+                with reading(source):
+                    raise
+            if not lost:  # a file server may be away for a while
+                say(f"{source} cannot be read ({error.strerror}). It is looked for every {watch:g} s.")
+            lost = True
+            supervision.wait(watch)
+            continue
         if not found and watch is None:
             _say_why_nothing(source, supervision)
-        now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study)}
+        for name in unread - {study.name for study in found}:
+            if folder.shard.has(name):  # what was out of reach is part of another study now, or away
+                folder.forget(name)
+                unread.discard(name)
+        now = {study.name: _seen(source, study, supervision) for study in found if folder.shard.has(study.name)}
         settled = {name: seen for name, seen in settled.items() if name in now}  # or it would grow for ever
         due = [study for study in found if study.name in now and settled.get(study.name) != now[study.name]]
         if watch is not None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mri_n2n.errors import UsageError
-from pipelines.batch.discovery import Study
 
 TOTAL = "MRI_N2N_SHARDS"
 
@@ -35,9 +34,9 @@ class Shard:
         """As a file name: 2-of-8."""
         return f"{self.number}-of-{self.count}"
 
-    def has(self, study: Study) -> bool:
-        """Whether it is this shard's: every study is exactly one's."""
-        return int(study.name, 16) % self.count == self.number
+    def has(self, study: str) -> bool:
+        """Whether the study of this name is this shard's: every study is exactly one's."""
+        return int(study, 16) % self.count == self.number
 
 
 WHOLE = Shard(0, 1)
@@ -76,7 +75,7 @@ def _of_slurm(environment: Mapping[str, str]) -> Shard:
 
 
 def _parsed(said: str, source: str = "") -> Shard:
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", said, re.ASCII)
+    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", said, re.ASCII)
     if not found:
         raise UsageError(f"there is no shard {said}{source}: give i/n with i from 0 to n - 1, such as 0/4.")
     return Shard(int(found[1]), int(found[2]))

@@ -1,5 +1,6 @@
 """One study: read and checked, reconstructed, written, read back, published."""
 
+import os
 import shutil
 import time
 import traceback
@@ -152,7 +153,11 @@ class StudyWork:
             reading = time.monotonic()
             made = self._made(reconstructor, read)
         except BadVolume as error:
-            return self._refused(replace(nothing, reason=Reason(error.problem.value)), error)
+            again = self._digest(paths, study)
+            if isinstance(again, Outcome):  # it is out of reach, and nothing is said against these bytes
+                return again
+            reason = Reason(error.problem.value) if again == digest else Reason.CHANGED
+            return self._refused(replace(nothing, reason=reason), error)
         except UsageError as error:  # the output is not finite
             return self._refused(replace(nothing, reason=Reason.BAD_OUTPUT), error)
         writing_begins = time.monotonic()
@@ -174,9 +179,10 @@ class StudyWork:
 
     def _digest(self, paths: list[Path], study: Study) -> str | Outcome:
         """The hash of the input's bytes, or why there is none."""
-        if study.files[0].endswith("/"):  # a folder that may not be looked into
-            return Outcome(study.name, Reason.NO_PERMISSION)
         try:
+            if study.files[0].endswith("/"):  # a folder that could not be looked into
+                with os.scandir(paths[0]):
+                    return Outcome(study.name, Reason.GONE)
             for path in paths:
                 if not path.is_file():  # nor is it opened: a pipe would keep us waiting
                     reason = Reason.UNSUPPORTED if path.exists() else Reason.GONE
@@ -219,7 +225,7 @@ class StudyWork:
         reconstructor = self._reconstructor
         if study.series:
             if not reconstructor.takes_images:
-                raise BadVolume("is images, and this run reconstructs raw k-space.", Problem.INCOMPATIBLE)
+                raise BadVolume("is images: they need --simulate, and an OUTPUT of their own.", Problem.INCOMPATIBLE)
             if study.missing:
                 raise BadVolume(f"lacks {study.missing} images that a DICOMDIR lists.", Problem.INCOMPLETE)
             series = dicom.read_series(paths)
@@ -228,7 +234,14 @@ class StudyWork:
             reconstructor.check(series.volume)
             return series
         if not suffix(paths[0], reconstructor.suffixes):
-            raise BadVolume("is of a kind that this run does not reconstruct.", Problem.INCOMPATIBLE)
+            advice = (
+                "is raw k-space, and --simulate is for images: batch the two apart, each with an OUTPUT of its own."
+                if reconstructor.simulate
+                else "is no raw k-space. Images need --simulate, and an OUTPUT of their own."
+                if reconstructor.undersampled and not reconstructor.takes_images
+                else "is of a kind that this run does not reconstruct."
+            )
+            raise BadVolume(advice, Problem.INCOMPATIBLE)
         return reconstructor.read(paths[0])
 
     def _staged(self, study: Study, key: str, made: Made, read: Given) -> Path | None:

@@ -29,13 +29,13 @@ class Upkeep:
         if self._changed and time.monotonic() >= self._due:
             self._written()
 
-    def finish(self, patience: float) -> None:
+    def finish(self, patience: float, asked: Callable[[], bool] = lambda: False) -> None:
         """Tell all, once no other shard is at it: the last one tells what all did.
 
-        One that hangs at it keeps nobody for longer than `patience` seconds.
+        One that hangs at it keeps nobody for longer than `patience` seconds, nor who is asked to stop.
         """
         end = time.monotonic() + patience
-        while not self._written() and time.monotonic() < end:
+        while not self._written() and time.monotonic() < end and not asked():
             time.sleep(0.1)
 
     def _written(self) -> bool:

@@ -91,7 +91,9 @@ class Worker:
         if published is None and answer is Abandoned:
             raise Abandoned
         outcome = published or Outcome(study.name, Reason.INTERNAL if isinstance(answer, Bug) else answer)
-        if isinstance(answer, Bug) and not published:
+        if isinstance(answer, Bug) and published:  # the study is well, this program is not
+            folder.report(str(answer), study=study.name)
+        elif isinstance(answer, Bug):
             folder.explain(outcome, str(answer))
         folder.settle(outcome)
         return outcome

@@ -83,8 +83,14 @@ class _Server(ThreadedAssociationServer):
 
 
 @contextmanager
-def listening(door: Door, take: Callable[[Arrival], int]) -> Iterator[Listener]:
-    """Accept MR images and echoes while this lasts. `take`, called in several threads, says the status of an image."""
+def listening(
+    door: Door, take: Callable[[Arrival], int], turned_away: Callable[[], None] = lambda: None
+) -> Iterator[Listener]:
+    """Accept MR images and echoes while this lasts.
+
+    `take`, called in several threads, says the status of an image; `turned_away` hears of associations that are not
+    accepted.
+    """
     entity = AE(door.title)
     entity.maximum_pdu_size, entity.maximum_associations = MOST_PDU, door.associations
     entity.acse_timeout, entity.dimse_timeout, entity.network_timeout = ANSWER, ANSWER, IDLE
@@ -93,7 +99,8 @@ def listening(door: Door, take: Callable[[Arrival], int]) -> Iterator[Listener]:
     entity.add_supported_context(MR_IMAGES, list(SENT))
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, _guard, [door.size]),
-        (evt.EVT_REQUESTED, _admit, [door.callers]),
+        (evt.EVT_REQUESTED, _admit, [door.callers, turned_away]),
+        (evt.EVT_REJECTED, _rejected, [turned_away]),
         (evt.EVT_C_STORE, _store, [take]),
     ]
     try:
@@ -149,10 +156,16 @@ def _store(event: evt.Event, take: Callable[[Arrival], int]) -> int:
     return take(Arrival(kind, name, str(event.context.transfer_syntax), request.DataSet.getvalue(), sender))
 
 
-def _admit(event: evt.Event, callers: tuple[Caller, ...]) -> None:
+def _rejected(event: evt.Event, turned_away: Callable[[], None]) -> None:
+    del event
+    turned_away()
+
+
+def _admit(event: evt.Event, callers: tuple[Caller, ...], turned_away: Callable[[], None]) -> None:
     """Reject one who may not call. (That the called title is ours, pynetdicom sees to.)"""
     asked: Any = event.assoc.requestor.primitive
     if not admitted(callers, str(asked.calling_ae_title).strip(), _address(event.assoc)):
+        turned_away()
         event.assoc.acse.send_reject(*NOT_KNOWN)
         event.assoc.kill()
 

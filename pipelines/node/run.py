@@ -96,7 +96,7 @@ def _run_node(node: NodeSetup, setup: Setup, limits: Limits, engine: Engine) -> 
         senders = [stack.enter_context(Sender(folder, peer, node.door.title, node.retry)) for peer in node.peers]
         work = Node(node, inbox, folder, senders)
         stack.callback(_said, work)
-        listener = stack.enter_context(listening(node.door, work.take))
+        listener = stack.enter_context(listening(node.door, work.take, work.turned_away))
         folder.log("listening", port=listener.port)
         where = f"{node.door.host}, port {listener.port}"
         say(f"listening on {where}, as {node.door.title}. What happens is in {folder.own / 'log.jsonl'}.")
@@ -138,6 +138,11 @@ class Node:
         with self._lock:
             self._received[answer.said] += 1
         return answer.status
+
+    def turned_away(self) -> None:
+        """Count an association that was not accepted. In any thread."""
+        with self._lock:
+            self._received["refused associations"] += 1
 
     def look(self, listener: Listener, heed: Callable[[], None] = lambda: None) -> list[Study]:
         """The series that are due."""

@@ -175,3 +175,37 @@ def test_a_loss_before_stays_written_down(tmp_path: Path) -> None:
         derived = pydicom.dcmread(path)
         assert (derived.LossyImageCompression, derived.LossyImageCompressionRatio) == ("01", 8.5)
         assert derived.LossyImageCompressionMethod == "ISO_15444_1"
+
+
+def test_what_is_coded_with_loss_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 4096, (12, 8)).astype(np.uint16)
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG2000", irreversible=True, no_jp2=True)
+
+    def lossy(number: int, one: Dataset) -> None:
+        compress(one, uid.JPEG2000Lossless, stream.getvalue())
+
+    with pytest.raises(BadVolume, match="with loss") as caught:
+        read_series(some_series(tmp_path / "2000", lossy))
+    assert caught.value.problem is Problem.UNSUPPORTED
+    if uid.JPEGLSLossless in SYNTAXES:
+        import jpeg_ls
+
+        near = bytes(jpeg_ls.encode_array(picture, lossy_error=5))
+        with pytest.raises(BadVolume, match="with loss"):
+            read_series(some_series(tmp_path / "ls", lambda _, one: compress(one, uid.JPEGLSLossless, near)))
+
+
+def test_what_is_deflated_is_told(tmp_path: Path) -> None:
+    files = some_series(tmp_path / "in")
+    for path in files:
+        one = pydicom.dcmread(path)
+        one.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+        one.save_as(path, enforce_file_format=True)
+    with pytest.raises(BadVolume, match="dcmconv") as caught:
+        read_series(files)
+    assert caught.value.problem is Problem.UNSUPPORTED

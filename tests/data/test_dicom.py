@@ -168,6 +168,7 @@ def test_another_program_makes_one_volume_of_it(tmp_path: Path, mprage: Path) ->
         (at(2, ImagePositionPatient=[10, -20, 30]), Problem.DUPLICATE, "one place"),
         (at(2, ImagePositionPatient=[10, -20, 30], EchoNumbers=2), Problem.UNSUPPORTED, "differ in EchoNumbers"),
         (at(2, RescaleSlope=0), Problem.IMPLAUSIBLE, "slope of 0"),
+        (everywhere(StudyInstanceUID=""), Problem.UNREADABLE, "does not say what it is"),
         (gap, Problem.INCOMPLETE, "a slice is missing"),
         (aside, Problem.UNSUPPORTED, "in line"),
         (at(2, SOPInstanceUID=f"{SERIES}.1"), Problem.DUPLICATE, "under one name"),
@@ -245,3 +246,13 @@ def test_damage_is_a_refusal(tmp_path: Path, data: st.DataObject) -> None:
         assert np.isfinite(series.volume.array).all()
         assert np.isfinite(series.volume.affine).all()
         assert replace(series, slope=1.0).files
+
+
+def test_what_lies_behind_the_end_is_damage(tmp_path: Path) -> None:
+    files = some_series(tmp_path / "in")
+    files[2].write_bytes(files[2].read_bytes() + bytes(100))
+    with pytest.raises(BadVolume, match="behind its end"):
+        read_series(files)
+    files[2].write_bytes(bytes(512) + files[2].read_bytes()[512:])
+    with pytest.raises(BadVolume, match="no DICOM file"):
+        read_series(files)

@@ -13,7 +13,7 @@ from dicom_files import OTHER, SERIES, some_media
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mri_n2n.data.dicom import directory, find_series
+from mri_n2n.data.dicom import Memory, directory, find_series, finding
 from mri_n2n.data.dicom.directory import listed
 from mri_n2n.data.dicom.finding import Found
 
@@ -116,6 +116,27 @@ def test_a_part_of_it_counts_for_nothing(media: Path, share: float) -> None:
     images(media)[0].unlink()
     assert found(media).missing == {}
     assert len(found(media).series[SERIES]) == 4
+
+
+def test_a_record_of_many_elements_is_left(media: Path) -> None:
+    path = media / "DICOMDIR"
+    content = path.read_bytes()
+    place = content.index(struct.pack("<HH2s", 4, 0x1220, b"SQ")) + 8
+    many = struct.pack("<HH2sH", 9, 0x1000, b"LO", 0) * 500_000
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(many)) + many
+    path.write_bytes(content[:place] + struct.pack("<L", len(item)) + item)
+    began = time.process_time()
+    assert listed(path) == {}
+    assert time.process_time() - began < 0.5
+
+
+def test_a_directory_is_read_once(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(media)[0].unlink()
+    read: list[Path] = []
+    monkeypatch.setattr(finding, "listed", lambda path, heed: read.append(path) or listed(path, heed))
+    files, memory = sorted(path for path in media.rglob("*") if path.is_file()), Memory()
+    assert find_series(files, memory) == find_series(files, memory)
+    assert len(read) == 1
 
 
 def test_one_without_end_is_left(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:

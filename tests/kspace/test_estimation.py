@@ -69,6 +69,33 @@ def test_good_lines_are_seldom_refused() -> None:
     assert refused <= 2
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_lines_of_no_known_profile_are_refused(paired: bool) -> None:
+    """Denser outwards: also where k and -k go together, of which only one is a draw."""
+    frequency = np.fft.fftfreq(320) * 320
+    rising = np.where(np.abs(frequency) <= 12, 1.0, 0.05 + 0.65 * np.abs(frequency) / 160)
+    refused = 0
+    for mask in lines(rising, 20, 2):
+        mask = mask[np.abs(np.rint(frequency).astype(int))] if paired else mask
+        try:
+            estimated_density(np.broadcast_to(mask[:, None], (320, 2)), flat=True)
+        except BadVolume:
+            refused += 1
+    assert refused >= 6
+
+
+def test_good_lines_of_pairs_are_seldom_refused() -> None:
+    places = np.abs(np.rint(np.fft.fftfreq(256) * 256).astype(int))
+    refused = 0
+    for outside, decay in ((0.3, 0.0), (0.5, 0.01)):
+        for mask in lines(profile(256, 16, outside, decay), 100, 7):
+            try:
+                estimated_density(np.broadcast_to(mask[places][:, None], (256, 2)), flat=True)
+            except BadVolume:
+                refused += 1
+    assert refused <= 2
+
+
 def test_lines_and_points_are_told_apart() -> None:
     row = np.array([True, True, False, True, False, True])
     down = np.broadcast_to(row[:, None], (6, 5))

@@ -35,7 +35,7 @@ from mri_n2n.run_directory import open_run
 from pipelines.batch.discovery import Study, studies, study_name
 from pipelines.batch.exits import Exit
 from pipelines.batch.folder import BatchFolder
-from pipelines.batch.outcome import Reason, State
+from pipelines.batch.outcome import Outcome, Reason, State
 from pipelines.batch.study import RECONSTRUCTION, StudyWork
 from pipelines.batch.supervision import Abandoned, supervised
 from pipelines.batch.worker import Worker
@@ -70,7 +70,7 @@ def test_what_is_too_short_to_be_told_beside_dicom_is_a_lost_slice(tmp_path: Pat
         (tmp_path / name).write_bytes(bytes(size))
     found = studies(tmp_path)
     assert [study.files for study in found[:1]] == [tuple(f"pacs/{path.name}" for path in series)]
-    assert sorted(study.files for study in found[1:]) == [("pacs/1.2.840.7",), ("pacs/IM900",)]
+    assert sorted(study.files for study in found[1:]) == [("pacs/1.2.840.7",), ("pacs/IM900",), ("pacs/long",)]
 
 
 def test_a_long_search_shows_that_it_lives_and_can_be_stopped(tmp_path: Path) -> None:
@@ -132,6 +132,53 @@ def test_the_next_look_opens_only_what_is_new(tmp_path: Path, monkeypatch: pytes
     assert len(opened) == 9
     assert found == studies(tmp_path / "ward")
     assert sorted(len(study.files) for study in found) == [4, 4]
+
+
+def test_what_is_called_as_a_slice_and_is_none_is_a_lost_slice(tmp_path: Path) -> None:
+    """Whatever its size; a text beside them is left alone, unless it is called as they are."""
+    files = some_series(tmp_path / "ward")
+    files[2].write_bytes(bytes(512) + files[2].read_bytes()[512:])
+    (tmp_path / "ward" / "README").write_text("A CD of images." * 20)
+    (tmp_path / "ward" / "IM099").write_text("<html>Not found</html>" * 20)
+    (tmp_path / "ward" / "broken").write_bytes(bytes(2000))
+    found = {study.files for study in studies(tmp_path / "ward")}
+    whole = tuple(path.name for path in files if path != files[2])
+    assert found == {whole, (files[2].name,), ("IM099",), ("broken",)}
+
+
+def test_a_file_that_was_out_of_reach_is_forgotten_once_it_is_part_of_a_series(
+    cli: Callable[..., Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward, output = tmp_path / "ward", tmp_path / "out"
+    files = some_series(ward)
+    asked = ("batch", ward, output, "--model", model, "--simulate", "--device", "cpu")
+    folder = BatchFolder(output)
+    folder.open()
+    with folder.held() as held:
+        held.settle(Outcome(study_name(files[4].name), Reason.NO_PERMISSION))
+        held.settle(Outcome(study_name("gone.nii"), Reason.DAMAGED, "a" * 64))
+    assert cli(*asked).code == Exit.ALL_DONE
+    assert {outcome.reason for outcome in folder.outcomes()} == {Reason.RECONSTRUCTED, Reason.DAMAGED}
+
+
+def test_a_folder_that_is_away_is_looked_for_again(model: Path, scans: Path, tmp_path: Path) -> None:
+    ward, output = tmp_path / "ward", tmp_path / "out"
+    ward.mkdir()
+    copied(scans, 0, ward / "a.h5")
+    process = start(ward, output, model, "--watch", "0.5")
+    try:
+        wait_for(lambda: settled(output) == 1, process)
+        ward.rename(tmp_path / "away")
+        time.sleep(2)
+        assert process.poll() is None
+        (tmp_path / "away").rename(ward)
+        copied(scans, 1, ward / "b.h5")
+        wait_for(lambda: settled(output) == 2, process)
+        process.terminate()
+        assert process.wait(timeout=60) == Exit.DRAINED
+    finally:
+        process.kill()
+        process.wait()
 
 
 # Twenty kinds of damage
@@ -487,6 +534,27 @@ def first_of(scans: Path) -> Study:
 def with_reconstructor(work: StudyWork, reconstructor: Any) -> StudyWork:
     work._reconstructor = reconstructor
     return work
+
+
+def test_what_cannot_be_reached_is_not_said_to_be_bad(
+    work: StudyWork, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes were hashed, and then the file server was away: the same bytes are tried again."""
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    copied(scans, 0, ward / "a.h5")
+    read = Reconstructor.read
+
+    def away(self: Reconstructor, path: Path) -> Any:
+        ward.rename(tmp_path / "away")
+        return read(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconstructor, "read", away)
+        outcome = work(ward, Study("s", ("a.h5",)))
+    assert (outcome.reason, outcome.key) == (Reason.GONE, "")
+    (tmp_path / "away").rename(ward)
+    assert work(ward, Study("s", ("a.h5",))).reason is Reason.RECONSTRUCTED
 
 
 def test_what_is_not_published_is_not_left_lying(work: StudyWork, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from pipelines.batch.worker import Worker
 def test_every_study_is_one_shards_and_shares_are_even() -> None:
     found = [Study(study_name(f"{number}.h5"), (f"{number}.h5",)) for number in range(3000)]
     for count in (1, 2, 3, 7):
-        shares = [[study for study in found if Shard(number, count).has(study)] for number in range(count)]
+        shares = [[study for study in found if Shard(number, count).has(study.name)] for number in range(count)]
         assert sorted(study.name for share in shares for study in share) == sorted(study.name for study in found)
         even = len(found) / count
         assert all(abs(len(share) - even) < 6 * even**0.5 for share in shares)  # six standard deviations
@@ -202,7 +202,7 @@ def test_a_killed_shard_harms_no_other(cli: Callable[..., Any], scans: Path, mod
     killed.wait()
     assert other.wait(timeout=300) == Exit.SOME_NOT
     own = Shard(1, 2)
-    mine = {name for name in expected if own.has(Study(study_name(name), (name,)))}
+    mine = {name for name in expected if own.has(study_name(name))}
     outcomes = {name: outcome.reason for name, outcome in by_source(tmp_path / "out").items()}
     assert {name: outcomes[name] for name in mine} == {name: expected[name] for name in mine}
     told = cli("batch", "status", tmp_path / "out").out

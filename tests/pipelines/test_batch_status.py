@@ -142,7 +142,7 @@ def test_what_is_not_done_is_listed_with_words(
     assert cli(*batch).code == Exit.SOME_NOT
     told = cli(*names)
     assert told.code == Exit.SOME_NOT
-    for line in ("quarantined: unreadable, 2", f"  a/{PATIENT}\\x1b[2J.h5\n", "  series/ (5 files)", "raw k-space"):
+    for line in ("quarantined: unreadable, 2", f"  a/{PATIENT}\\x1b[2J.h5\n", "  series/ (5 files)", "is images"):
         assert line in told.out, told.out
     assert "cannot be read as raw data" in told.out
     assert "good.h5" not in told.out
@@ -187,6 +187,7 @@ def test_places_of_studies() -> None:
     assert place(["a/b.cfl", "a/b.hdr"]) == "a/b.cfl"
     assert place(["a/c/1", "a/c/2", "a/d/3"]) == "a/ (3 files)"
     assert place(["a/1", "2"]) == "in several folders (2 files)"
+    assert place(["1", "2"]) == "in INPUT itself (2 files)"
 
 
 def test_sources_are_said_once_and_again_when_they_change(cli: Callable[..., Any], model: Path, tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ def test_what_may_not_be_read_is_not_called_damaged(model: Path, scans: Path, tm
     rest = [reason for name, reason in reasons.items() if name not in refused]
     assert (reasons | refused, rest) == (reasons, [Reason.INCOMPLETE]), said
     assert [one[0] for one in said[1:]] == ["3", "3", "2"]
-    assert said[1].count("Permission denied") == 3  # of the folder the reason says all
+    assert said[1].count("Permission denied") == 4
     assert "cannot read" in said[2]
     assert "Traceback" not in said[2]
 

@@ -175,7 +175,7 @@ def test_what_can_be_read_can_be_sent(inbox: Inbox, tmp_path: Path, syntax: str)
         if syntax in STORESCU and shutil.which("storescu"):
             asked = ["storescu", STORESCU[syntax], "-aet", "SCANNER", "-aec", "MRI-N2N", "127.0.0.1", str(port), *files]
             subprocess.run(asked, check=True, capture_output=True)
-            assert [dicom.same(one.content, path.read_bytes()) for one, path in zip(came[2:], files, strict=True)]
+            assert all(dicom.same(one.content, path.read_bytes()) for one, path in zip(came[2:], files, strict=True))
     (study,) = inbox.stable(0, set())
     series = dicom.read_series([inbox.path / name for name in study.files])
     np.testing.assert_array_equal(series.volume.array, plain.array)
@@ -547,7 +547,11 @@ def test_killed_at_random_moments(model: Path, tmp_path: Path) -> None:
                 if number < kills:
                     process.wait()
             wait_until(
-                lambda: len(deliveries(folder)) >= count and all(known.done for known in deliveries(folder)), 300
+                lambda: (
+                    len({known.study for known in deliveries(folder)}) == count
+                    and all(known.done for known in deliveries(folder))
+                ),
+                300,
             )
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == Exit.DRAINED

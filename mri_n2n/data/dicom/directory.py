@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,11 @@ from pydicom import uid
 from pydicom.filereader import read_partial, read_sequence_item
 
 from mri_n2n.data.dicom.files import FOREIGN, quietly
+from mri_n2n.data.folders import Heed, heeded
 
-MOST_BYTES, MOST_RECORDS = 1 << 27, 100_000  # of one directory: whoever wrote it is not trusted
+MOST_BYTES, MOST_RECORDS = 1 << 25, 100_000  # of one directory: whoever wrote it is not trusted
+LONGEST = 1 << 16  # bytes of one record
+UNKNOWN = 0xFFFFFFFF  # a length that its end tells
 _RECORDS = 0x00041220
 
 
@@ -27,13 +31,14 @@ class _Record(NamedTuple):
 
 
 @quietly()
-def listed(path: Path) -> dict[str, set[str]]:
+def listed(path: Path, heed: Heed = lambda: None) -> dict[str, set[str]]:
     """The images (SOPInstanceUID) of each series (SeriesInstanceUID) in a directory; none if it cannot be read whole.
 
     The names of files in it count for nothing: media are copied to where these are spelt otherwise, or to elsewhere.
+    heed: called for every record.
     """
     try:
-        return _images({record.begin: record for record in _records(path)})
+        return _images({record.begin: record for record in heeded(_records(path), heed)})
     except FOREIGN:
         return {}
 
@@ -48,19 +53,26 @@ def _records(path: Path) -> Iterator[_Record]:
         if not explicit or (group << 16 | element, kind) != (_RECORDS, b"SQ") or size > MOST_BYTES:
             raise ValueError("no directory")
         end = file.tell() + length
-        count = 0
-        while file.tell() < end and (one := read_sequence_item(file, False, True, "iso8859")) is not None:
-            count += 1
-            if count > MOST_RECORDS:
-                raise ValueError("too long")
+        for _ in range(MOST_RECORDS):
+            begin = file.tell()
+            if begin >= end:
+                return
+            *_, length = struct.unpack("<HHL", file.read(8))
+            file.seek(begin)
+            item = BytesIO(file.read(LONGEST if length == UNKNOWN else min(8 + length, LONGEST)))
+            one = read_sequence_item(item, False, True, "iso8859")  # what is longer ends too early
+            if one is None:  # the end of a sequence that did not say its length
+                return
+            file.seek(begin + item.tell())
             yield _Record(
-                one.seq_item_tell,
+                begin,
                 str(one.get("DirectoryRecordType")) if one.get("RecordInUseFlag") != 0 else "",
                 str(one.get("SeriesInstanceUID") or ""),
                 str(one.get("ReferencedSOPInstanceUIDInFile") or ""),
                 one.get("OffsetOfReferencedLowerLevelDirectoryEntity"),
                 one.get("OffsetOfTheNextDirectoryRecord"),
             )
+        raise ValueError("too long")
 
 
 def _images(records: Mapping[int | None, _Record]) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
-from mri_n2n.errors import UNREADABLE
+from mri_n2n.errors import UNREADABLE, BadVolume, Problem
 
 FOREIGN = (*UNREADABLE, InvalidDicomError, BytesLengthException)  # what is raised on bytes that are no DICOM
 PREAMBLE = 132  # bytes, the last four of which say that it is DICOM
@@ -35,7 +36,7 @@ def quietly() -> Iterator[None]:
 def is_dicom(path: Path) -> bool:
     """Whether the file says that it is DICOM, in its bytes 128 to 131; or may not be read at all."""
     try:
-        if not path.is_file():  # a pipe would keep us waiting
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
             return False
         with path.open("rb") as file:
             return file.read(PREAMBLE)[128:] == b"DICM"
@@ -52,7 +53,7 @@ def files_sha256(files: Iterable[Path]) -> str:
 
 
 def opened(path: Path, **options: Any) -> Dataset:
-    """A file's content; one that would be inflated whole, to whatever size, is refused. Raises what is in `FOREIGN`."""
+    """A file's content. Raises what is in `FOREIGN`, and `BadVolume` for what would be inflated, to whatever size."""
     if read_file_meta_info(path).get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-        raise ValueError("deflated")
+        raise BadVolume("is deflated, which is not read. dcmtk's dcmconv inflates it.", Problem.UNSUPPORTED)
     return pydicom.dcmread(path, **options)

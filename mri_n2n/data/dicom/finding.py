@@ -1,20 +1,34 @@
 """Finding DICOM series among files, and what a directory beside them says that they should have."""
 
+import hashlib
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydicom import uid
 from pydicom.filereader import read_file_meta_info
 
 from mri_n2n.data.dicom.directory import listed
 from mri_n2n.data.dicom.files import FOREIGN, is_dicom, opened, quietly
+from mri_n2n.data.folders import Heed
+from mri_n2n.errors import BadVolume
 
 SUFFIXES = (".dcm", ".ima")  # often there is none: files are told by what is in them
+T = TypeVar("T")
 _Stamp = tuple[int, int, int]
-_Identity = tuple[str, str, str]
 _TOLD = ["SeriesInstanceUID", "SOPInstanceUID"]
+
+
+class _Identity(NamedTuple):
+    """SOP class, series and instance of a file."""
+
+    kind: str = ""
+    series: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,54 +43,52 @@ class Found:
 
 
 class Memory:
-    """What was read of DICOM files in one look, so that the next one opens only those that are new or have changed."""
+    """What was read of files in one look, so that the next one opens only those that are new or have changed."""
 
     def __init__(self) -> None:
-        self._before: dict[str, tuple[_Stamp, _Identity]] = {}
-        self._now: dict[str, tuple[_Stamp, _Identity]] = {}
+        self._before: dict[bytes, tuple[_Stamp, Any]] = {}
+        self._now: dict[bytes, tuple[_Stamp, Any]] = {}
 
-    def identity(self, path: Path) -> _Identity | None:
-        """SOP class, series and instance of a file, empty where it does not say; None for what is no DICOM."""
-        name, stamp = str(path), _stamp(path)
+    def told(self, what: str, path: Path, read: Callable[[], T], lasting: Callable[[T], bool] = lambda _: True) -> T:
+        """What `read` says of a file; `lasting` says whether it holds as long as the file stays the same."""
+        name = hashlib.blake2b(what.encode() + os.fsencode(path), digest_size=16).digest()
+        stamp = _stamp(path)
         stamped, known = self._before.get(name, (None, None))
-        if known is None or stamp is None or stamped != stamp:
-            known = _identity(path) if is_dicom(path) else None
-        if known and known[1] and stamp:
-            self._now[name] = stamp, known
-        return known
+        said = cast(T, known) if stamp is not None and stamped == stamp else read()
+        if stamp is not None and lasting(said):
+            self._now[name] = stamp, said
+        return said
 
     def end(self) -> None:
         """Forget files that this look did not find."""
         self._before, self._now = self._now, {}
 
 
-def find_series(files: Iterable[Path], memory: Memory | None = None) -> Found:
+def find_series(files: Iterable[Path], memory: Memory | None = None, heed: Heed = lambda: None) -> Found:
     """The DICOM series among these files. Directories (DICOMDIR) are left out: they name what lies beside them.
 
-    memory: of earlier looks at the same files.
+    memory: of earlier looks at the same files. heed: called for every record of a directory.
     """
     memory = memory or Memory()
     found: dict[str, list[Path]] = {}
     images: set[str] = set()
     directories = []
     for path in files:
-        identity = memory.identity(path)
-        if identity is not None:
-            kind, series, image = identity
-            if kind == uid.MediaStorageDirectoryStorage:
-                directories.append(path)
-            else:
-                found.setdefault(series, []).append(path)
-                images.add(image)
+        identity = memory.told("identity", path, partial(_identity, path), lambda said: said is None or said.kind != "")
+        if identity is not None and identity.kind == uid.MediaStorageDirectoryStorage:
+            directories.append(path)
+        elif identity is not None:
+            found.setdefault(identity.series, []).append(path)
+            images.add(identity.image)
         elif path.name.lower().endswith(SUFFIXES):
             found.setdefault("", []).append(path)
-    memory.end()
     missing: dict[str, set[str]] = {}
     for path in directories:
-        for series, expected in listed(path).items():
+        for series, expected in memory.told("images", path, partial(listed, path, heed)).items():
             lost = expected - images
             if series in found and lost and lost != expected:  # else it tells of other files
                 missing.setdefault(series, set()).update(lost)
+    memory.end()
     return Found(found, {series: len(lost) for series, lost in missing.items()})
 
 
@@ -89,13 +101,16 @@ def _stamp(path: Path) -> _Stamp | None:
 
 
 @quietly()
-def _identity(path: Path) -> _Identity:
-    """SOP class, series and instance of a file; empty where it does not say, or cannot be read."""
+def _identity(path: Path) -> _Identity | None:
+    """What a file says that it is; empty where it does not say, or cannot be read. None for what is no DICOM."""
+    if not is_dicom(path):
+        return None
     try:
         kind = str(read_file_meta_info(path).get("MediaStorageSOPClassUID") or "")
         if kind == uid.MediaStorageDirectoryStorage:  # which is read elsewhere, within bounds
-            return kind, "", ""
+            return _Identity(kind)
         head = opened(path, stop_before_pixels=True, specific_tags=_TOLD)
-        return kind, sys.intern(str(head.get("SeriesInstanceUID") or "")), str(head.get("SOPInstanceUID") or "")
-    except FOREIGN:
-        return "", "", ""
+        series, image = (str(head.get(name) or "") for name in _TOLD)
+        return _Identity(sys.intern(kind), sys.intern(series), image)
+    except (BadVolume, *FOREIGN):
+        return _Identity()

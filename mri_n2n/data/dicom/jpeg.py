@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 END = b"\xff\xd9"
 _START, _START_2000, _SIZE_2000 = b"\xff\xd8", b"\xff\x4f", b"\xff\x51"
+_CODING_2000, _COMPONENT_2000, _TILE_2000 = 0xFF52, 0xFF53, 0xFF90
 SCAN = 0xDA
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers that begin a frame, of JPEG-LS the last one
 
@@ -42,6 +43,27 @@ def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
         content = stream[place + 4 : place + 2 + length]
         place += 2 + length
         yield marker, content, place
+
+
+def lossless(stream: bytes) -> bool:
+    """Whether a JPEG-LS or JPEG 2000 stream says that its coding loses nothing."""
+    if not stream.startswith(_START_2000):
+        *_, (_, scan, begin) = segments(stream)
+        if begin > len(stream) - len(END):
+            raise ValueError("a compressed slice has no pixels")
+        return not any(scan[1 + 2 * scan[0] :][0::2])  # NEAR and the point transform
+    coded = [content for marker, content in _headers_2000(stream) if marker == _CODING_2000]
+    components = [content for marker, content in _headers_2000(stream) if marker == _COMPONENT_2000]
+    return len(coded) == 1 and coded[0][9] == 1 and all(content[6] == 1 for content in components)  # the 5/3 wavelet
+
+
+def _headers_2000(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of the headers before the first tile."""
+    place = 2
+    while (marker := int.from_bytes(stream[place : place + 2])) != _TILE_2000:
+        (length,) = struct.unpack_from(">H", stream, place + 2)
+        yield marker, stream[place + 4 : place + 2 + length]
+        place += 2 + max(length, 2)
 
 
 def frame_of(stream: bytes) -> Frame:

@@ -13,11 +13,14 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from mri_n2n.data.dicom import jpeg, jpeg_lossless
+from mri_n2n.errors import BadVolume, Problem
 
 _JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _DECODERS = {uid.JPEGLSLossless: "pyjpegls", uid.JPEG2000Lossless: "pillow", uid.RLELossless: "pydicom"}
 _DECODED = tuple(syntax for syntax in _DECODERS if get_decoder(syntax).is_available)  # JPEG-LS is not everywhere
-READABLE = (*uid.UncompressedTransferSyntaxes, *_JPEG, *_DECODED)
+_NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+READABLE = (*_NATIVE, *_JPEG, *_DECODED)
+LOST = Problem.UNSUPPORTED
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
@@ -38,6 +41,8 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
         dataset.PixelRepresentation and frame.precision < dataset.BitsStored
     ):
         raise ValueError("a compressed slice has not the bits that are stated")
+    if syntax not in _JPEG and not jpeg.lossless(stream):
+        raise BadVolume("is compressed with loss, and says that it is not. Have it sent uncompressed.", LOST)
     values = jpeg_lossless.decode(stream) if syntax in _JPEG else _decoded(dataset)
     unused = max(8 * values.itemsize - dataset.BitsStored, 0)
     signed = "i" if dataset.PixelRepresentation else "u"

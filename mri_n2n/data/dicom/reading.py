@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from mri_n2n.data.dicom.files import FOREIGN, files_sha256, opened, quietly
 from mri_n2n.data.dicom.pixels import LOSSY, READABLE, stored_values
@@ -21,6 +22,7 @@ MOST_SLICES = 4096
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "FrameOfReferenceUID")
 ALIKE = (*PLACE, "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 SEVERAL = (  # what may tell images of one place apart
     "EchoNumbers",
     "EchoTime",
@@ -62,6 +64,8 @@ def read_series(files: Sequence[Path]) -> Series:
         raise BadVolume(f"is a series of {len(files)} files, which is not plausible.", Problem.IMPLAUSIBLE)
     try:
         return _read_series(files)
+    except InvalidDicomError:
+        raise BadVolume("is no DICOM file: it may be damaged at its beginning.") from None
     except FOREIGN as error:
         message = f"cannot be read as DICOM ({one_line(error)}). It may be truncated."
         raise BadVolume(message, problem_of(error)) from None
@@ -95,8 +99,10 @@ def _read_series(files: Sequence[Path]) -> Series:
 
 
 def _check(dataset: Dataset, first: Dataset, count: int) -> None:
-    if not all(dataset.get(name) for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
+    if not all(dataset.get(name) for name in IDENTITY):
         raise BadVolume("does not say what it is. It may be truncated.")
+    if any(tag.group == 0 for tag in dataset.keys()):  # noqa: SIM118 (its items would all be decoded)
+        raise BadVolume("has something behind its end. It is damaged.", Problem.DAMAGED)
     if dataset.get("Modality") != "MR" or dataset.get("SOPClassUID") != uid.MRImageStorage:
         raise BadVolume(
             f"is {_named(dataset)}, expected classic MR, one slice per file.{_advice(dataset)}", UNSUPPORTED
@@ -161,10 +167,7 @@ def _stated(dataset: Dataset, name: str, usual: float) -> float:
 
 
 def _own_scale(dataset: Dataset) -> tuple[float, float]:
-    stated = (dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
-    slope, intercept = (
-        usual if value in (None, "") else float(value) for value, usual in zip(stated, (1, 0), strict=True)
-    )
+    slope, intercept = _stated(dataset, "RescaleSlope", 1.0), _stated(dataset, "RescaleIntercept", 0.0)
     if not (np.isfinite([slope, intercept]).all() and slope > 0):
         raise BadVolume(f"has a rescale slope of {slope:g}.", Problem.IMPLAUSIBLE)
     return slope, intercept
