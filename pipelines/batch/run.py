@@ -177,8 +177,8 @@ def _looks(
             lost = True
             supervision.wait(watch)
             continue
-        if not found and watch is None:
-            _say_why_nothing(source, supervision)
+        if watch is None:
+            _say_what_is_left(source, found, supervision)
         for name in unread - {study.name for study in found}:
             if folder.shard.has(name):  # what was out of reach is part of another study now, or away
                 folder.forget(name)
@@ -216,13 +216,17 @@ def _worked_through(
     return ended
 
 
-def _say_why_nothing(source: Path, supervision: Supervision) -> None:
+def _say_what_is_left(source: Path, found: Iterable[Study], supervision: Supervision) -> None:
     """A folder may be empty; one with nothing but foreign files is probably another than was meant."""
-    count = sum(1 for _ in files_in(source, supervision.heed))
-    if count:
-        expected = f"expected DICOM, or files ending in {', '.join(KNOWN)}"
-        raise UsageError(f"none of the {count} files under {source} is a study: {expected}. Check INPUT.")
-    say(f"no studies under {source}: it is empty.")
+    known = {relative for study in found for relative in study.files}
+    left = sum(1 for relative in files_in(source, supervision.heed) if relative not in known)
+    expected = f"expected DICOM, or files ending in {', '.join(KNOWN)}"
+    if left and not known:
+        raise UsageError(f"none of the {left} files under {source} is a study: {expected}. Check INPUT.")
+    if left:
+        say(f"files of other kinds under {source}, left alone: {left}; {expected}.")
+    elif not known:
+        say(f"no studies under {source}: it is empty.")
 
 
 def _seen(source: Path, study: Study, supervision: Supervision) -> str:

@@ -308,7 +308,10 @@ def test_what_a_run_is_called_and_where_it_lies_decides_nothing(
     cli: Callable[..., Any], model: Path, tmp_path: Path
 ) -> None:
     some_series(tmp_path / "in")
-    assert cli("batch", tmp_path / "in", tmp_path / "out", "--model", model, "--simulate").code == Exit.ALL_DONE
+    (tmp_path / "in" / "pair.img").write_bytes(bytes(100))
+    answer = cli("batch", tmp_path / "in", tmp_path / "out", "--model", model, "--simulate")
+    assert answer.code == Exit.ALL_DONE
+    assert "left alone: 1; expected DICOM" in answer.err
     (before,) = BatchFolder(tmp_path / "out").outcomes()
     assert {"run", "step", "mlflow_run_id", "recipe_sha256", "torch", "numpy"} < set(before.about)
     shutil.copytree(model, tmp_path / "model")
