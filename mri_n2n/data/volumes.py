@@ -1,6 +1,7 @@
 """Volumes with their geometry: read through MONAI, checked, and written back as they came."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,6 +81,9 @@ def read_shape(path: Path) -> tuple[int, int, int]:
             f"{path} is {len(shape)}-D with shape {tuple(shape)}, expected one 3-D volume. Split it first.",
             Problem.UNSUPPORTED,
         )
+    begin = getattr(image.dataobj, "offset", math.inf)
+    if begin < getattr(image.header, "single_vox_offset", 0):  # of one file
+        raise BadVolume(f"{path} states that its voxels begin within its header. It is damaged.", Problem.DAMAGED)
     if np.issubdtype(dtype, np.complexfloating):
         raise BadVolume(
             f"{path} is complex, expected a magnitude image. Save its magnitude first.", Problem.UNSUPPORTED

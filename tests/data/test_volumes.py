@@ -1,12 +1,13 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 
 from mri_n2n.data.volumes import find_volumes, read_volume, write_volume
-from mri_n2n.errors import BadVolume, UsageError
+from mri_n2n.errors import BadVolume, Problem, UsageError
 
 
 def nifti(path: Path, array: np.ndarray, *, codes: tuple[int, int] = (1, 2), slope: float | None = None) -> Path:
@@ -130,6 +131,25 @@ def test_not_a_volume(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(BadVolume) as caught:
         read_volume(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_what_its_header_cannot_mean(tmp_path: Path, name: str) -> None:
+    image: Any = nibabel.Nifti1Image(ramp(), np.eye(4))
+    image.to_filename(tmp_path / "good.nii")
+    content = bytearray((tmp_path / "good.nii").read_bytes())
+    packed = (lambda some: some) if name.endswith(".nii") else (lambda some: gzip.compress(some, mtime=0))
+    early, flat = bytearray(content), bytearray(content)
+    early[108:112] = np.float32(0).tobytes()  # where the voxels begin
+    flat[280:328] = bytes(48)  # the affine
+    for damage, message, problem in (
+        (early, "within its header", Problem.DAMAGED),
+        (flat, "or flat", Problem.IMPLAUSIBLE),
+    ):
+        (tmp_path / name).write_bytes(packed(bytes(damage)))
+        with pytest.raises(BadVolume, match=message) as caught:
+            read_volume(tmp_path / name)
+        assert caught.value.problem is problem
 
 
 def test_find(tmp_path: Path) -> None:
