@@ -35,6 +35,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY mri_n2n mri_n2n
 COPY natural_images natural_images
 COPY pipelines pipelines
+COPY rendering rendering
 RUN /opt/tools/bin/pip --python /opt/mri-n2n/bin/python install --constraint constraints.txt ".${EXTRAS}" \
     && /opt/tools/bin/pip --python /opt/mri-n2n/bin/python check \
     && rm -rf /opt/mri-n2n/lib/python3*/site-packages/torch/{include,test} \

@@ -14,11 +14,14 @@ from pipelines.batch.cli import batch_command
 from pipelines.benchmark.cli import benchmark_command
 from pipelines.node.cli import dicom_node_command
 from pipelines.paper.cli import reproduce
+from rendering.cli import render
 
-RESEARCH = ("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK")  # what reconstruction does without
+EXTRAS = dict.fromkeys(("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK"), "research")
+EXTRAS |= {"mitsuba": "rendering"}  # what reconstruction does without, and the extra that brings it
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
 app.add_typer(photos, name="photos")
+app.add_typer(render, name="render")
 app.add_typer(reproduce, name="reproduce")
 app.command("benchmark")(benchmark_command)
 app.command("batch")(batch_command)
@@ -46,9 +49,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if error.name not in RESEARCH:
+        if error.name not in EXTRAS:
             raise
-        print(f"error: {error.name} is not installed here. Run: pip install 'mri-n2n[research]'", file=sys.stderr)
+        advice = f"Run: pip install 'mri-n2n[{EXTRAS[error.name]}]'"
+        print(f"error: {error.name} is not installed here. {advice}", file=sys.stderr)
         sys.exit(2)
     except PermissionError as error:  # met by looking, before there is anything to read or write
         print(f"error: cannot reach {error.filename}: {error.strerror}. Check its permissions.", file=sys.stderr)

@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 
 # All but the command line: typer hands over contexts of another class than the one it exports.
 ROOT = Path(__file__).parents[1]
-MODULES = [path for package in ("mri_n2n", "natural_images") for path in (ROOT / package).rglob("*.py")]
+MODULES = [path for package in ("mri_n2n", "natural_images", "rendering") for path in (ROOT / package).rglob("*.py")]
 CHECKED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
 CHECKED = [module for module in CHECKED if ".cli" not in module and not module.endswith(".__init__")]
 install_import_hook(CHECKED, "typechecker.check")
@@ -59,6 +59,15 @@ def shared_photos() -> Path:
     path = SHARED / "photos"
     if not path.is_dir():
         pytest.skip(f"no photographs at {path}: set MRI_N2N_SHARED_DATA")
+    return path
+
+
+@pytest.fixture
+def shared_scenes() -> Path:
+    """Three scenes of Mitsuba 3: cornell-box, staircase2 and veach-ajar."""
+    path = SHARED / "scenes"
+    if not path.is_dir():
+        pytest.skip(f"no scenes at {path}: set MRI_N2N_SHARED_DATA")
     return path
 
 

@@ -1,0 +1,1 @@
+"""Monte Carlo renderings: noise that no formula gives, from a real path tracer."""

@@ -1,0 +1,123 @@
+"""A store of frames: half-precision arrays on disk, a manifest, and a record of which frames are complete."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mri_n2n.durable import read_json, sync, write_json, writing
+from mri_n2n.errors import UsageError
+from rendering.radiance import Planes, halved
+
+MANIFEST, RECORD, CONTACT = "manifest.json", "complete.json", "contact.png"
+FORMAT = 1
+Half = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The store's shape. size: (height, width); reference: whether each frame has a clean one."""
+
+    frames: int
+    replicates: int
+    size: tuple[int, int]
+    reference: bool
+
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """The arrays by name: renders with their own albedo and normals `[f k 3 h w]`, references `[f 3 h w]`."""
+        shape = (self.frames, self.replicates, 3, *self.size)
+        arrays = {"colour": shape, "albedo": shape, "normal": shape}
+        return arrays | ({"reference": (self.frames, 3, *self.size)} if self.reference else {})
+
+
+@dataclass
+class FrameStore:
+    """Frames in a folder. A frame is complete, and in the record with what was counted of it, or it is absent."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+    layout: Layout
+    complete: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, directory: Path, manifest: Mapping[str, Any], layout: Layout) -> "FrameStore":
+        """A new one, with all the space that it will take: a disk too small is found before the first frame."""
+        paths = {directory / f"{name}.npy": shape for name, shape in layout.arrays().items()}
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        try:
+            for path, shape in paths.items():
+                _reserve(path, shape)
+        except UsageError:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise
+        shape_of = {"frames": layout.frames, "replicates": layout.replicates, "size": list(layout.size)}
+        content = {"format": FORMAT, "layout": shape_of | {"reference": layout.reference}, **manifest}
+        write_json(directory / MANIFEST, content)  # last: without it there is no store
+        return cls(directory, content, layout)
+
+    @classmethod
+    def open(cls, directory: Path) -> "FrameStore":
+        """One that is there, complete or not. Raises `UsageError` for anything else."""
+        manifest = read_json(directory / MANIFEST, "store of frames (made by mri-n2n render frames)")
+        try:
+            if manifest["format"] != FORMAT:
+                raise UsageError(f"{directory} is of format {manifest['format']}, expected {FORMAT}. Render it again.")
+            shape = manifest["layout"]
+            height, width = shape["size"]
+            layout = Layout(shape["frames"], shape["replicates"], (height, width), shape["reference"])
+            record = read_json(directory / RECORD, "record of frames") if (directory / RECORD).exists() else {}
+            complete = {int(place): dict(counts) for place, counts in record.items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UsageError(f"{directory} is no store of frames, or damaged. Render it again.") from None
+        store = cls(directory, manifest, layout, complete)
+        for name, expected in layout.arrays().items():
+            if store.array(name).shape != expected:
+                raise UsageError(f"{directory / name}.npy is not of the manifest's shape. Render it again.")
+        return store
+
+    def array(self, name: str) -> Half:
+        """One of the layout's arrays, mapped from disk and read-only. Only complete frames of it mean anything."""
+        path = self.directory / f"{name}.npy"
+        try:
+            mapped: Half = np.load(path, mmap_mode="r")
+            return mapped
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {path}: {error}. Render it again.") from None
+
+    def write(self, place: int, planes: Mapping[str, Planes], replaced: int) -> None:
+        """Keep a frame, each array as the layout says but without its first axis: data first, then the record."""
+        clamped = 0
+        for name, shape in self.layout.arrays().items():
+            path = self.directory / f"{name}.npy"
+            half, beyond = halved(planes[name])
+            if half.shape != shape[1:]:
+                raise ValueError(f"{name} is {half.shape}, expected {shape[1:]}")
+            clamped += beyond
+            with writing(path), path.open("r+b") as file:  # not by mapping: there a full disk kills the process
+                file.seek(path.stat().st_size - (shape[0] - place) * half.nbytes)
+                file.write(half.tobytes())
+            sync(path)
+        self.complete[place] = {"clamped": clamped, "replaced": replaced}
+        write_json(self.directory / RECORD, {str(key): self.complete[key] for key in sorted(self.complete)})
+
+    def counted(self, what: str) -> int:
+        """Over all complete frames: values "clamped" to float16's range, or pixels "replaced" by 0."""
+        return sum(counts[what] for counts in self.complete.values())
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    with writing(path), path.open("wb") as file:
+        header: dict[str, Any] = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        size = file.tell() + 2 * int(np.prod(shape))
+        file.flush()
+        if hasattr(os, "posix_fallocate"):  # real space, not a hole
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)

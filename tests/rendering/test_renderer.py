@@ -1,0 +1,130 @@
+"""The path tracer: its noise is what Noise2Noise needs, and what is wrong with a scene is one line."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from mri_n2n.errors import UsageError
+from rendering import renderer as module
+from rendering.radiance import halved, tone_map, without_gaps
+from rendering.renderer import Renderer, chosen_variant, seed_of
+
+SCALAR = "scalar_rgb"
+FALSE_ALARM = 1e-6  # of each test, for other seeds than these
+
+
+def test_renders_of_different_seeds_have_one_mean_and_independent_noise(room: Path) -> None:
+    renderer = Renderer(room, (32, 32), SCALAR)
+    seeds = [seed_of(0, "room", 0, replicate) for replicate in range(48)]
+    renders = np.stack([renderer.colour(renderer.pose, 2, seed)[0] for seed in seeds]).astype(float)
+    clean = np.stack([renderer.colour(renderer.pose, 64, seed_of("clean", n))[0] for n in range(12)]).astype(float)
+
+    def blocks(images):  # sums of many pixels are close to normal
+        return images.reshape(-1, 3, 4, 8, 4, 8).mean(axis=(3, 5)).reshape(len(images), -1)
+
+    first, second = blocks(renders), blocks(clean)
+    deviation = np.sqrt(first.var(axis=0, ddof=1) / len(first) + second.var(axis=0, ddof=1) / len(second))
+    score = np.abs(first.mean(axis=0) - second.mean(axis=0)) / deviation
+    assert score.max() < student.isf(FALSE_ALARM / score.size / 2, len(second) - 1)
+
+    residuals = renders - clean.mean(axis=0)
+    residuals /= np.sqrt((residuals**2).mean(axis=0)) + 1e-9
+    grey = residuals[:, 1]  # the colours of a pixel share their noise
+    limit = 5 / np.sqrt(grey.size / 2)
+    assert abs(np.mean(grey[::2] * grey[1::2])) < limit, "two seeds"
+    assert abs(np.mean(grey[:, :, ::2] * grey[:, :, 1::2])) < limit, "neighbouring pixels"
+
+
+def test_equal_arguments_give_equal_bytes_and_another_seed_does_not(room: Path) -> None:
+    renderer = Renderer(room, (16, 24), SCALAR)
+    first, again, other = (renderer.frame(renderer.pose, 70, seed) for seed in (1, 1, 2))
+    assert first.colour.shape == first.albedo.shape == first.normal.shape == (3, 16, 24)
+    for name in ("colour", "albedo", "normal"):
+        assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
+    assert (first.colour != other.colour).mean() > 0.9
+
+
+def test_albedo_and_normals_keep_to_their_ranges_and_radiance_does_not(room: Path) -> None:
+    room.write_text(room.read_text().replace('value="9, 8, 7"', 'value="900000, 8, 7"'))
+    renderer = Renderer(room, (32, 32), SCALAR)
+    frame = renderer.frame(module.Pose((0, 1, 5), (0, 3, 0)), 4, 0)
+    assert frame.colour.max() > 65504
+    assert frame.colour.min() == 0
+    assert 0 <= frame.albedo.min() < frame.albedo.max() <= 1
+    assert -1 <= frame.normal.min() < frame.normal.max() <= 1
+    lengths = np.linalg.norm(frame.normal, axis=0)
+    assert lengths.max() < 1 + 1e-5
+
+
+def test_the_tone_map_lies_below_one_and_is_the_papers() -> None:
+    values = np.array([[[0.0, 1e-6, 1.0, 65504.0, -1.0]]], np.float32)
+    shown = tone_map(values)
+    assert shown.min() == 0
+    assert shown.max() < 1
+    assert shown[0, 0, 2] == pytest.approx(0.5 ** (1 / 2.2))
+
+
+def test_what_is_no_number_is_replaced_and_counted_and_what_is_too_large_clamped() -> None:
+    planes = np.ones((3, 2, 2), np.float32)
+    planes[0, 0, 0], planes[1, 0, 0], planes[2, 1, 1] = np.nan, np.inf, -np.inf
+    kept, replaced = without_gaps(planes)
+    assert replaced == 2
+    assert (kept[:, 0, 0] == 0).all()
+    assert (kept[:, 0, 1] == 1).all()
+    half, clamped = halved(np.array([[[7e4, 65504.0, -1e9, 0.1]]], np.float32))
+    assert clamped == 2
+    assert half.dtype == np.float16
+    assert half.tolist() == [[[65504.0, 65504.0, -65504.0, np.float16(0.1)]]]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("</scene>", ""), "XML"),
+        (('type="sphere"', 'type="teapot"'), '"teapot" not found'),
+        (("board.png", "gone.png"), "gone.png"),
+        (('type="perspective">\n    <float name="fov" value="50"/>', 'type="orthographic">'), "no perspective"),
+        (('<emitter type="area"><rgb name="radiance" value="9, 8, 7"/></emitter>', ""), "no light"),
+        (('"path"><integer name="max_depth" value="4"/>', '"aov"><string name="aovs" value="d:depth"/>'), "channels"),
+    ],
+)
+def test_a_bad_scene_is_one_line(room: Path, change: tuple[str, str], said: str) -> None:
+    room.write_text(room.read_text().replace(*change))
+    with pytest.raises(UsageError, match=said) as caught:
+        rendered(room)
+    assert "\n" not in str(caught.value)
+    assert "scene.xml" in str(caught.value)
+
+
+def rendered(path: Path) -> None:
+    renderer = Renderer(path, (16, 16), SCALAR)
+    renderer.frame(renderer.pose, 1, 0)
+
+
+def test_a_scene_without_a_camera_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "bare.xml"
+    path.write_text('<scene version="3.0.0"><emitter type="constant"/></scene>')
+    with pytest.raises(UsageError, match="no camera"):
+        Renderer(path, (16, 16), SCALAR)
+
+
+def test_a_variant_that_aborts_its_process_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    aborting = f"import os, sys\nif sys.argv[1] != '{SCALAR}': os.abort()"
+    monkeypatch.setattr(module, "PROBE", aborting)
+    chosen_variant.cache_clear()
+    assert chosen_variant("auto") == SCALAR
+    with pytest.raises(UsageError, match="llvm_ad_rgb"):
+        chosen_variant("llvm_ad_rgb")
+    with pytest.raises(UsageError, match="--variant"):
+        chosen_variant("opengl")
+    chosen_variant.cache_clear()
+
+
+def test_seeds_differ_by_every_part_of_their_address() -> None:
+    seeds = {seed_of(seed, scene, view, k) for seed in (0, 1) for scene in "ab" for view in range(9) for k in range(9)}
+    assert len(seeds) == 2 * 2 * 81
+    assert all(a != b for a, b in pairwise(sorted(seeds)))
+    assert all(0 <= seed < 2**32 for seed in seeds)
