@@ -57,6 +57,8 @@ def render_frames(
     scenes = find_scenes(place)
     if views_file is not None and len(scenes) > 1:
         raise UsageError(f"--views-file is of one scene, but {place} holds {len(scenes)}. Name one.")
+    if views_file is not None:
+        read_views(views_file, (0.0, 1.0, 0.0))  # before anything is rendered
     check_writable(output)
     asked = {
         "request": asdict(request) | {"size": list(request.size)},
@@ -66,8 +68,7 @@ def render_frames(
     }
     renderers = _Renderers(request.size, chosen_variant(variant))
     if (output / MANIFEST).exists() and not overwrite:
-        store = FrameStore.open(output)
-        _check_same(store, asked)
+        _check_same(FrameStore.open(output), asked)
     else:
         clear(output, OWN, overwrite=overwrite, dry_run=True)
         views = {}
@@ -80,8 +81,9 @@ def render_frames(
             views[scene.name] = [asdict(view) for view in drawn]
         clear(output, OWN, overwrite=overwrite)
         layout = Layout(sum(map(len, views.values())), request.replicates, request.size, request.reference_spp > 0)
-        store = FrameStore.create(output, asked | {"views": views}, layout)
+        FrameStore.create(output, asked | {"views": views}, layout)
     with alone(output):
+        store = FrameStore.open(output)  # what another process has made until now counts
         _fill(store, scenes, request, renderers)
         write_contact_sheet(store)
     return store

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import drjit as dr
 import mitsuba as mi
 import numpy as np
 
@@ -108,7 +109,8 @@ class Renderer:
         mi.set_log_level(mi.LogLevel.Error)
         self.path, self.size = path, size
         with _telling(path):
-            self._scene = mi.load_file(str(path))
+            # Not optimized: meshes would be merged in an order that differs from process to process, and the noise too.
+            self._scene = mi.load_file(str(path), optimize=False)
             if not isinstance(self._scene, mi.Scene):
                 raise UsageError(f"{path} holds no <scene>. Name the file of a whole scene.")
             sensors = self._scene.sensors()
@@ -159,7 +161,9 @@ class Renderer:
         length = float(np.linalg.norm(way))
         if length == 0.0:
             return True
-        hit = self._scene.ray_intersect(mi.Ray3f(mi.Point3f(*start), mi.Vector3f(*(way / length))))
+        ray = mi.Ray3f(mi.Point3f(*start), mi.Vector3f(*(float(part) for part in way / length)))
+        dr.make_opaque(ray)  # its numbers are no part of the program, which is then compiled once
+        hit = self._scene.ray_intersect(ray)
         return float(np.ravel(np.array(hit.t))[0]) > 1.1 * length
 
     def _look(self, pose: Pose, spp: int, seed: int, size: tuple[int, int]) -> Look:

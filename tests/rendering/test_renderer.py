@@ -38,6 +38,25 @@ def test_renders_of_different_seeds_have_one_mean_and_independent_noise(room: Pa
     assert abs(np.mean(grey[:, :, ::2] * grey[:, :, 1::2])) < limit, "neighbouring pixels"
 
 
+def test_the_fastest_variant_here_agrees_with_the_plainest(room: Path) -> None:
+    fastest = chosen_variant()
+    if fastest == SCALAR:
+        pytest.skip("no faster variant than scalar_rgb renders here: install libllvm19")
+    clean = {}
+    for variant in (fastest, SCALAR):
+        renderer = Renderer(room, (32, 32), variant)
+        assert renderer.is_free((0, 1, 5), (0, 1, 4))
+        assert not renderer.is_free((0, 1, 5), (0, 1, -3))
+        renders = np.stack([renderer.frame(renderer.pose, 64, seed_of(variant, n)).colour for n in range(12)])
+        again = renderer.frame(renderer.pose, 64, seed_of(variant, 0))
+        assert again.colour.tobytes() == renders[0].tobytes()
+        clean[variant] = renders.astype(float).reshape(12, 3, 4, 8, 4, 8).mean(axis=(3, 5)).reshape(12, -1)
+    first, second = clean.values()
+    deviation = np.sqrt(first.var(axis=0, ddof=1) / 12 + second.var(axis=0, ddof=1) / 12)
+    score = np.abs(first.mean(axis=0) - second.mean(axis=0)) / deviation
+    assert score.max() < student.isf(FALSE_ALARM / score.size / 2, 11)
+
+
 def test_equal_arguments_give_equal_bytes_and_another_seed_does_not(room: Path) -> None:
     renderer = Renderer(room, (16, 24), SCALAR)
     first, again, other = (renderer.frame(renderer.pose, 70, seed) for seed in (1, 1, 2))
@@ -45,6 +64,22 @@ def test_equal_arguments_give_equal_bytes_and_another_seed_does_not(room: Path) 
     for name in ("colour", "albedo", "normal"):
         assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
     assert (first.colour != other.colour).mean() > 0.9
+
+
+def test_a_scene_of_many_meshes_and_lamps_gives_the_same_bytes_whenever_it_is_loaded(room: Path) -> None:
+    for number in range(8):
+        x, name = number / 4 - 1, f"lamp{number}.ply"
+        header = "ply\nformat ascii 1.0\nelement vertex 3\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+        faces = "element face 1\nproperty list uchar int vertex_index\nend_header\n"
+        (room.parent / name).write_text(f"{header}{faces}{x} 2.5 0\n{x + 0.2} 2.5 0\n{x} 2.5 0.2\n3 0 1 2\n")
+        lamp = f'''<shape type="ply"><string name="filename" value="{name}"/>
+          <emitter type="area"><rgb name="radiance" value="{number}, 1, 1"/></emitter></shape></scene>'''
+        room.write_text(room.read_text().replace("</scene>", lamp))
+    renders = set()
+    for _ in range(4):
+        renderer = Renderer(room, (16, 16), SCALAR)
+        renders.add(renderer.colour(renderer.pose, 2, 0)[0].tobytes())
+    assert len(renders) == 1
 
 
 def test_albedo_and_normals_keep_to_their_ranges_and_radiance_does_not(room: Path) -> None:
