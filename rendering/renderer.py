@@ -105,10 +105,10 @@ class Renderer:
 
     def __init__(self, path: Path, size: tuple[int, int], variant: str) -> None:
         """Raise `UsageError` for a scene that cannot be loaded, that has no camera or perspective, or no light."""
-        mi.set_variant(variant)
-        mi.set_log_level(mi.LogLevel.Error)
         self.path, self.size = path, size
         with _telling(path):
+            mi.set_variant(variant)
+            mi.set_log_level(mi.LogLevel.Error)
             # Not optimized: meshes would be merged in an order that differs from process to process, and the noise too.
             self._scene = mi.load_file(str(path), optimize=False)
             if not isinstance(self._scene, mi.Scene):
@@ -183,7 +183,7 @@ class Renderer:
             for place, samples in enumerate(passes):
                 own = seed if place == 0 else seed_of(seed, "pass", place)
                 # A copy: the array aliases the renderer's memory.
-                image = np.array(mi.render(self._scene, sensor=sensor, integrator=integrator, seed=own, spp=samples))
+                image = np.array(integrator.render(self._scene, sensor, seed=own, spp=samples))
                 if image.shape != (*size, channels):
                     raise UsageError(
                         f"{self.path}: its integrator gives {image.shape[-1]} channels, expected {channels}. "
@@ -226,6 +226,17 @@ def _telling(path: Path) -> Iterator[None]:
     """Turn what Mitsuba raises into one line."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, SystemError) as error:
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from error
         text = re.sub(r"\[[\w.]+:\d+\] ", "", " ".join(str(error).split())).replace(f"While loading {path} ", "")
         raise UsageError(f"{path} cannot be rendered: {text[:300]}") from error
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: Mitsuba hands on what it meets in a callback as an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -134,6 +134,21 @@ def test_a_bad_scene_is_one_line(room: Path, change: tuple[str, str], said: str)
     assert "scene.xml" in str(caught.value)
 
 
+def test_ctrl_c_inside_the_renderer_is_no_fault_of_the_scene(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(room, (16, 16), SCALAR)
+
+    class Interrupted:
+        def render(self, *_: object, **__: object) -> None:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as stop:
+                raise RuntimeError("error while performing a custom operation (see above)") from stop
+
+    monkeypatch.setattr(renderer, "_integrator", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        renderer.colour(renderer.pose, 1, 0)
+
+
 def rendered(path: Path) -> None:
     renderer = Renderer(path, (16, 16), SCALAR)
     renderer.frame(renderer.pose, 1, 0)
