@@ -13,7 +13,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
 from rendering.contact_sheet import write_contact_sheet
 from rendering.frames import CONTACT, MANIFEST, RECORD, FrameStore, Layout
-from rendering.renderer import Pose, Renderer, Vector, chosen_variant, seed_of
+from rendering.renderer import Pose, Renderer, chosen_variant, seed_of, vector
 from rendering.scenes import SceneFile, find_scenes
 from rendering.views import draw_views, read_views
 
@@ -118,7 +118,7 @@ def _check_same(store: FrameStore, asked: Mapping[str, Any]) -> None:
 def _fill(store: FrameStore, scenes: Sequence[SceneFile], request: FrameRequest, renderers: _Renderers) -> None:
     by_name = {scene.name: scene for scene in scenes}
     frames = [
-        (by_name[name], view, Pose(*map(_vector, (pose["origin"], pose["target"], pose["up"]))))
+        (by_name[name], view, Pose(*map(vector, (pose["origin"], pose["target"], pose["up"]))))
         for name, poses in store.manifest["views"].items()
         for view, pose in enumerate(poses)
     ]
@@ -144,8 +144,3 @@ def _fill(store: FrameStore, scenes: Sequence[SceneFile], request: FrameRequest,
             planes["reference"], gaps = renderer.colour(pose, request.reference_spp, seed)
             replaced += gaps
         store.write(place, planes, replaced)
-
-
-def _vector(values: Sequence[float]) -> Vector:
-    first, second, third = values
-    return first, second, third

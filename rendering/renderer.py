@@ -39,6 +39,14 @@ assert np.array(mi.render(scene, spp=1)).mean() > 0
 """
 
 
+def vector(values: Any) -> Vector:
+    """Three numbers of any array. Raises `ValueError` for others, or for what is not finite."""
+    first, second, third = (float(value) for value in values)
+    if not all(map(math.isfinite, (first, second, third))):
+        raise ValueError("a point or direction is not of finite numbers")
+    return first, second, third
+
+
 @dataclass(frozen=True)
 class Pose:
     """Where a camera is, what it looks at, and what is up; in the scene's units."""
@@ -128,9 +136,8 @@ class Renderer:
             matrix = np.array(sensors[0].world_transform().matrix, dtype=float).reshape(4, 4)
             self._features = mi.load_dict({"type": "aov", "aovs": "albedo:albedo,normal:sh_normal,depth:depth"})
             self._integrator = self._scene.integrator() or mi.load_dict({"type": "path"})
-        forward, up = matrix[:3, 2], matrix[:3, 1]
-        origin = matrix[:3, 3]
-        self.pose = Pose(_vector(origin), _vector(origin + forward / np.linalg.norm(forward)), _vector(up))
+            forward, up = (matrix[:3, axis] / np.linalg.norm(matrix[:3, axis]) for axis in (2, 1))
+            self.pose = Pose(vector(matrix[:3, 3]), vector(matrix[:3, 3] + forward), vector(up))
 
     @property
     def field_of_view(self) -> float:
@@ -214,19 +221,12 @@ class Renderer:
         )
 
 
-def _vector(values: Any) -> Vector:
-    first, second, third = (float(value) for value in values)
-    if not all(map(math.isfinite, (first, second, third))):
-        raise UsageError("a camera's place is no finite number. Mend its to_world.")
-    return first, second, third
-
-
 @contextmanager
 def _telling(path: Path) -> Iterator[None]:
     """Turn what Mitsuba raises into one line."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AttributeError, SystemError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, ImportError, SystemError) as error:
         if _is_interrupt(error):
             raise KeyboardInterrupt from error
         text = re.sub(r"\[[\w.]+:\d+\] ", "", " ".join(str(error).split())).replace(f"While loading {path} ", "")

@@ -49,9 +49,9 @@ def _hash(path: Path) -> str:
     with reading(path):
         text = path.read_bytes()
         named = re.findall(r"""(?:value|filename)\s*=\s*["']([^"']+)["']""", text.decode("utf-8", "replace"))
-        files = sorted({path.parent / html.unescape(name) for name in named if "." in name and len(name) < 255})
+        names = sorted({html.unescape(name) for name in named if "." in name and len(name) < 255})
         whole = hashlib.sha256(text)
-        for file in files:
-            if file.is_file():
-                whole.update(f"{file.relative_to(path.parent)} {sha256_of(file)}\n".encode())
+        for name in names:
+            if (path.parent / name).is_file():
+                whole.update(f"{name} {sha256_of(path.parent / name)}\n".encode())
     return whole.hexdigest()

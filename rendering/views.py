@@ -10,7 +10,7 @@ import numpy as np
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError
 from rendering.radiance import tone_map
-from rendering.renderer import Look, Pose, Renderer, Vector, seed_of
+from rendering.renderer import Look, Pose, Renderer, Vector, seed_of, vector
 
 MOVED = 0.12  # at most, as a share of how far the scene's own camera sees
 TURNED, NODDED = 0.4, 0.15  # at most, as a share of the field of view
@@ -91,7 +91,7 @@ def _pose(entry: Any, place: int, path: Path, up: Vector) -> Pose:
         or (origin == target).all()
     ):
         raise UsageError(f"{path}: view {place} looks nowhere, or straight up. Mend its target or its up.")
-    return Pose(_vector(origin), _vector(target), _vector(upwards))
+    return Pose(vector(origin), vector(target), vector(upwards))
 
 
 def _moved(pose: Pose, reach: float, field_of_view: float, generator: np.random.Generator) -> Pose:
@@ -103,15 +103,10 @@ def _moved(pose: Pose, reach: float, field_of_view: float, generator: np.random.
     turn, nod = generator.uniform(-1, 1, 2) * (TURNED, NODDED) * field_of_view
     forward = _rotated(_rotated(forward, side / np.linalg.norm(side), nod), up / np.linalg.norm(up), turn)
     origin += step
-    return replace(pose, origin=_vector(origin), target=_vector(origin + forward))
+    return replace(pose, origin=vector(origin), target=vector(origin + forward))
 
 
 def _rotated(vector: Any, axis: Any, angle: float) -> Any:
     """Rodrigues' rotation about a unit axis."""
     along = axis * np.dot(axis, vector) * (1 - math.cos(angle))
     return vector * math.cos(angle) + np.cross(axis, vector) * math.sin(angle) + along
-
-
-def _vector(values: Any) -> Vector:
-    first, second, third = (float(value) for value in values)
-    return first, second, third

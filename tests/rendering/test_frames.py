@@ -194,6 +194,11 @@ def test_scenes_are_found_by_folder_and_bad_requests_refused(room: Path, tmp_pat
     assert [scene.name for scene in find_scenes(tmp_path)] == ["other/hall", "room"]
     assert find_scenes(room)[0].name == "room"
     assert len({scene.sha256 for scene in find_scenes(tmp_path)}) == 1
+    board = room.parent / "board.png"
+    room.write_text(room.read_text().replace("board.png", str(board)))  # absolute
+    before = find_scenes(room)[0].sha256
+    board.write_bytes(board.read_bytes() + b"changed")
+    assert find_scenes(room)[0].sha256 != before
     (tmp_path / "empty").mkdir()
     for place in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(UsageError, match=str(place)):

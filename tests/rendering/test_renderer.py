@@ -122,6 +122,7 @@ def test_what_is_no_number_is_replaced_and_counted_and_what_is_too_large_clamped
         (('type="sphere"', 'type="teapot"'), '"teapot" not found'),
         (("board.png", "gone.png"), "gone.png"),
         (('type="perspective">\n    <float name="fov" value="50"/>', 'type="orthographic">'), "no perspective"),
+        (('<lookat origin="0, 1, 5" target="0, 0.9, 0" up="0, 1, 0"/>', '<scale value="0"/>'), "scene.xml"),
         (('<emitter type="area"><rgb name="radiance" value="9, 8, 7"/></emitter>', ""), "no light"),
         (('"path"><integer name="max_depth" value="4"/>', '"aov"><string name="aovs" value="d:depth"/>'), "channels"),
     ],
