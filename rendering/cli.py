@@ -43,9 +43,14 @@ def frames_command(
         raise UsageError(f"--size is WIDTHxHEIGHT in pixels or one number, as 960x540 or 256; got {size}.")
     from rendering.frames import CONTACT
     from rendering.production import FrameRequest, render_frames
+    from rendering.renderer import chosen_variant
 
     width, height = int(sides[1]), int(sides[2] or sides[1])
     request = FrameRequest(views, replicates, spp, reference_spp, (height, width), seed)
+    if variant == "auto" and chosen_variant() == "scalar_rgb":
+        typer.echo(
+            "Rendering by scalar_rgb, the slow one: a recent LLVM (Debian: libllvm19) or a GPU is faster.", err=True
+        )
     try:
         store = render_frames(scenes, out, request, views_file=views_file, variant=variant, overwrite=overwrite)
     except KeyboardInterrupt:

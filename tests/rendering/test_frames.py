@@ -208,6 +208,19 @@ def test_scenes_are_found_by_folder_and_bad_requests_refused(room: Path, tmp_pat
             FrameRequest(**wrong)
 
 
+def test_the_slow_variant_is_told_of_where_nobody_chose_it(
+    room: Path, cli: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rendering.renderer as module
+
+    monkeypatch.setattr(module, "_renders", lambda variant: variant == SCALAR)
+    module.chosen_variant.cache_clear()
+    small = ("--views", 1, "--spp", 1, "--reference-spp", 0, "--size", 16)
+    assert "libllvm19" in cli("render", "frames", room, "told", *small).err
+    assert "libllvm19" not in cli("render", "frames", room, "chosen", *small, "--variant", SCALAR).err
+    module.chosen_variant.cache_clear()
+
+
 def test_where_mitsuba_is_missing_it_is_said_how_to_get_it(
     room: Path, cli: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
