@@ -12,7 +12,6 @@ from typing import Any
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mri_n2n.data import dicom, raw
 from mri_n2n.data.dicom import Series
@@ -30,10 +29,10 @@ from pipelines.batch.discovery import Study
 from pipelines.batch.folder import BatchFolder, study_key
 from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.publishing import publish, stands
+from pipelines.batch.thumbnail import draw_thumbnail
 
 LIBRARIES = ("torch", "numpy")  # whose rounding an output has
 RECONSTRUCTION, THUMBNAIL, DERIVED = "reconstruction.nii.gz", "thumbnail.png", "dicom"
-SHOWN = 3  # slices in a thumbnail
 CONSISTENT = 1e-3  # of the acquired samples' root mean square: far more than rounding, and far less than a picture
 AGAIN = frozenset({Reason.NO_PERMISSION, Reason.GONE, Reason.CHANGED, Reason.TIME_LIMIT, Reason.OUT_OF_MEMORY})
 AGAIN |= {Reason.CRASHED, Reason.INTERNAL, Reason.IO}  # the same bytes may end otherwise another time
@@ -225,7 +224,8 @@ class StudyWork:
         reconstructor = self._reconstructor
         if study.series:
             if not reconstructor.takes_images:
-                raise BadVolume("is images: they need --simulate, and an OUTPUT of their own.", Problem.INCOMPATIBLE)
+                needed = "another run" if reconstructor.complex else "--simulate"
+                raise BadVolume(f"is images: they need {needed}, and an OUTPUT of their own.", Problem.INCOMPATIBLE)
             if study.missing:
                 raise BadVolume(f"lacks {study.missing} images that a DICOMDIR lists.", Problem.INCOMPLETE)
             series = dicom.read_series(paths)
@@ -252,7 +252,7 @@ class StudyWork:
         with writing(staged):
             staged.mkdir()
             write_volume(staged / RECONSTRUCTION, made.array, volume, made.label)
-            _draw_thumbnail(staged / THUMBNAIL, made.array, volume.affine)
+            draw_thumbnail(staged / THUMBNAIL, made.array, volume.affine)
         again: Any = nibabel.load(staged / RECONSTRUCTION)
         clipped = np.clip(made.array, *volume.stored_range)
         if not _alike(np.asarray(again.dataobj), again.affine, clipped, volume.affine, 0.0):
@@ -286,25 +286,6 @@ def _alike(
 ) -> bool:
     same = array.shape == expected.shape and bool((np.abs(array - expected) <= tolerance).all())
     return same and np.allclose(affine, geometry, atol=1e-3)
-
-
-def _draw_thumbnail(path: Path, array: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
-    """Three slices side by side, a quarter, a half and three quarters of the way, black to the 99.8 % quantile.
-
-    The patient's head or front is up, whichever way the second axis runs.
-    """
-    second = affine[:3, 1]
-    upright = bool(second[np.argmax(np.abs(second))] < 0)
-    depth = array.shape[2]
-    places = [depth * (place + 1) // (SHOWN + 1) for place in range(SHOWN)]
-    slices = np.concatenate(
-        [array[:, :, place].T if upright else np.rot90(array[:, :, place]) for place in places], axis=1
-    )
-    white = max(float(np.quantile(slices, 0.998)), float(np.finfo(np.float32).tiny))
-    grey = (np.clip(slices / white, 0, 1) * 255).astype(np.uint8)
-    image = Image.fromarray(grey)
-    image.thumbnail((480, 160))
-    image.save(path, optimize=False)
 
 
 def _text(error: BaseException) -> str:

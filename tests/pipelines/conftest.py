@@ -1,5 +1,6 @@
 """A network and scans, both small, for all that works on a hospital's studies."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,7 @@ from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from mri_n2n.simulation import simulate_path
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.task import Undersampling
+from pipelines.batch.folder import BatchFolder
 
 CPU = torch.device("cpu")
 
@@ -42,3 +44,12 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for about in out.glob("*.json"):
         about.unlink()
     return out
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[BatchFolder]:
+    """An output that a batch holds."""
+    folder = BatchFolder(tmp_path / "out")
+    folder.open()
+    with folder.held() as held:
+        yield held

@@ -518,14 +518,6 @@ def test_it_keeps_watch(scans: Path, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[BatchFolder]:
-    folder = BatchFolder(tmp_path / "out")
-    folder.open()
-    with folder.held() as held:
-        yield held
-
-
-@pytest.fixture
 def work(model: Path, held: BatchFolder) -> StudyWork:
     return StudyWork(setup(model, held.path), held)
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,6 @@ from pipelines.batch.outcome import Outcome, Reason
 from pipelines.batch.shard import Shard
 from pipelines.batch.supervision import supervised
 from pipelines.batch.upkeep import Upkeep
-
-
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[BatchFolder]:
-    folder = BatchFolder(tmp_path / "out")
-    folder.open()
-    with folder.held() as held:
-        yield held
 
 
 def aged(folder: BatchFolder, seconds: float) -> None:
