@@ -14,7 +14,7 @@ from mri_n2n.errors import UsageError
 from rendering.radiance import Planes, halved
 
 MANIFEST, RECORD, CONTACT = "manifest.json", "complete.json", "contact.png"
-FORMAT = 1
+FORMAT = 2  # since then normals are in the camera's axes
 Half = NDArray[np.float16]
 
 

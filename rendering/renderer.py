@@ -56,10 +56,20 @@ class Pose:
     up: Vector = (0.0, 1.0, 0.0)
 
 
+def axes(pose: Pose) -> Planes:
+    """A camera's axes in the world's, as the rows of a rotation: to the right of the image, up, and backwards."""
+    backward = np.subtract(pose.origin, pose.target)
+    backward = backward / np.linalg.norm(backward)
+    right = np.cross(pose.up, backward)
+    right = right / np.linalg.norm(right)
+    return np.stack([right, np.cross(backward, right), backward])
+
+
 @dataclass(frozen=True)
 class Frame:
     """A rendered view: linear radiance, albedo in [0, 1] and shading normals in [-1, 1], each `[3 h w]`, float32.
 
+    Normals are in the camera's axes: x to the right of the image, y up, z towards the camera.
     replaced: pixels of the three that were no finite numbers, and are 0.
     """
 
@@ -177,7 +187,7 @@ class Renderer:
         colour, black = without_gaps(self._rendered(self._integrator, pose, spp, seed, size, 3))
         features, blank = without_gaps(self._rendered(self._features, pose, spp, seed, size, 7))
         albedo = np.clip(features[:3], 0.0, 1.0)  # rough metals say up to 5.6
-        normal = np.clip(features[3:6], -1.0, 1.0)
+        normal = np.clip(np.einsum("rk,khw->rhw", axes(pose), features[3:6]), -1.0, 1.0).astype(np.float32)
         return Look(Frame(colour, albedo, normal, black + blank), features[6])
 
     def _rendered(

@@ -95,6 +95,21 @@ def test_albedo_and_normals_keep_to_their_ranges_and_radiance_does_not(room: Pat
     assert lengths.max() < 1 + 1e-5
 
 
+def test_normals_are_in_the_cameras_axes(room: Path) -> None:
+    renderer = Renderer(room, (32, 32), SCALAR)
+    ahead = renderer.frame(module.Pose((0, 1, 5), (0, 1, 0)), 4, 0).normal
+    assert ahead[:, 12, 2] == pytest.approx([0, 0, 1], abs=1e-3), "the far wall faces the camera"
+    assert ahead[:, 30, 16] == pytest.approx([0, 1, 0], abs=1e-3), "the floor faces up"
+    ball = renderer.frame(module.Pose((-0.7, 0.6, 3), (-0.7, 0.6, 0)), 4, 0).normal
+    assert ball[0, 16, 13] < -0.1 < 0.1 < ball[0, 16, 18], "the ball's left side faces left"
+    assert ball[1, 18, 16] < -0.1 < 0.1 < ball[1, 13, 16]
+    turned = renderer.frame(module.Pose((0, 1, 5), (-1, 1, 4)), 4, 0).normal  # by 45 degrees to the left
+    half = np.sqrt(0.5)
+    assert turned[:, 12, 29] == pytest.approx([-half, 0, half], abs=1e-3), "the far wall now faces to the left"
+    rolled = renderer.frame(module.Pose((0, 1, 5), (0, 1, 0), (1, 0, 0)), 4, 0).normal
+    assert rolled[:, 16, 30] == pytest.approx([-1, 0, 0], abs=1e-3), "the floor is to the right, and faces left"
+
+
 def test_the_tone_map_lies_below_one_and_is_the_papers() -> None:
     values = np.array([[[0.0, 1e-6, 1.0, 65504.0, -1.0]]], np.float32)
     shown = tone_map(values)
