@@ -27,3 +27,13 @@ def nmse(prediction: Images, reference: Images) -> Float[Tensor, " b"]:
     """Squared error divided by the reference's energy, both as intensities in [0, 1]."""
     error = (prediction - reference).double().square().sum(dim=(1, 2))
     return error / (reference.double() + 0.5).square().sum(dim=(1, 2))
+
+
+def in_8_bit(image: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """The image as an 8-bit file would hold it: rounded and clipped; still in [-0.5, 0.5]."""
+    return ((image + 0.5) * 255).round().clamp(0, 255) / 255 - 0.5
+
+
+def quality_of(result: Float[Tensor, "c h w"], reference: Float[Tensor, "c h w"]) -> float:
+    """PSNR in dB over all channels, both as 8 bit."""
+    return float(psnr(in_8_bit(result).flatten(0, 1)[None], in_8_bit(reference).flatten(0, 1)[None]))

@@ -13,6 +13,7 @@ from mri_n2n.durable import alone, check_writable, writing
 from mri_n2n.environment import free_memory
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import bar, say
+from mri_n2n.restoration import MOST_VALUES, reach_of, restored
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import (
     MOST_PIXELS,
@@ -26,7 +27,6 @@ from natural_images.image_files import (
     read_image,
     write_image,
 )
-from natural_images.restoration import MOST_VALUES, reach_of, restored
 
 LOG = "denoised.jsonl"
 BYTES = 40  # for each pixel of an image that is read, restored and written, besides feature maps

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.errors import UNREADABLE, UsageError
-from mri_n2n.metrics import psnr, ssim
+from mri_n2n.metrics import in_8_bit, quality_of, ssim
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
+from mri_n2n.restoration import restored
 from mri_n2n.scores import Estimate, estimate
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import BadImage, digest, find_images, read_pixels
 from natural_images.noise import NoiseModel, Realisation
 from natural_images.recipes import slug, spoken
-from natural_images.restoration import restored
 
 INPUT = "input"
 FORMAT = "photograph scores 1"
@@ -189,16 +189,6 @@ def _score(reference: Reference, method: str, result: Image) -> Score:
             f"the PSNR of {method!r} is {quality} on {reference.set}/{reference.name}. Look at that image."
         )
     return Score(reference.set, reference.name, method, quality, similarity)
-
-
-def in_8_bit(image: Image) -> Image:
-    """The image as an 8-bit file would hold it: rounded and clipped; still in [-0.5, 0.5]."""
-    return ((image + 0.5) * 255).round().clamp(0, 255) / 255 - 0.5
-
-
-def quality_of(result: Image, reference: Image) -> float:
-    """PSNR in dB over all channels, both as 8 bit."""
-    return float(psnr(in_8_bit(result).flatten(0, 1)[None], in_8_bit(reference).flatten(0, 1)[None]))
 
 
 def by_set(scores: Sequence[Score], method: str, metric: str = "psnr") -> dict[str, Estimate]:

@@ -12,6 +12,7 @@ import torch
 
 from mri_n2n import environment
 from mri_n2n.data.selection import evenly_spread
+from mri_n2n.drawing import Picture, draw_strips
 from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
@@ -19,7 +20,6 @@ from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from natural_images.baselines import Baseline, BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
 from natural_images.datasets import as_images, fingerprint_of, index_pairs
-from natural_images.drawing import Image, draw_strips
 from natural_images.evaluation import (
     INPUT,
     Method,
@@ -143,9 +143,9 @@ def _prior(prior: DeepImagePrior, device: torch.device, realisation: Realisation
 
 def restored_row(
     reference: Reference, realisation: Realisation, methods: Mapping[str, Method]
-) -> tuple[str, dict[str, Image]]:
+) -> tuple[str, dict[str, Picture]]:
     """An image as a row of a picture: corrupted, restored by every method, and true."""
-    images: dict[str, Image] = {INPUT: realisation.image[0]}
+    images: dict[str, Picture] = {INPUT: realisation.image[0]}
     images |= {name: method.restore(realisation)[0] for name, method in methods.items()}
     return reference.name, images | {"reference": reference.image}
 
@@ -185,7 +185,7 @@ def _written(
     run: Run,
     place: Path,
     scores: Sequence[Score],
-    rows: Sequence[tuple[str, Mapping[str, Image]]],
+    rows: Sequence[tuple[str, Mapping[str, Picture]]],
     about: Mapping[str, Any],
     device: torch.device,
 ) -> str:

@@ -9,20 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mri_n2n.drawing import draw_strips, middle
 from mri_n2n.durable import write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.metrics import quality_of
 from mri_n2n.recipes import Recipe
+from mri_n2n.restoration import restored
 from mri_n2n.run_directory import LEFT_OUT, Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.task import TrainingPair
 from mri_n2n.training.world import ALONE, World
 from natural_images.crops import CropLoader, Crops
 from natural_images.datasets import Channels, ImageScenes, Scenes, as_images, index_folder, index_pairs, split
-from natural_images.drawing import draw_strips, middle
-from natural_images.evaluation import INPUT, Reference, quality_of, realisation_of
+from natural_images.evaluation import INPUT, Reference, realisation_of
 from natural_images.noise import NoiseModel, at_level
 from natural_images.recipes import PHOTOGRAPHS
-from natural_images.restoration import restored
 from natural_images.tasks import SyntheticNoise
 
 DRAWN = 3

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
+from mri_n2n.drawing import draw_strips
 from mri_n2n.run_directory import Run
 from mri_n2n.runs import spoken as spoken_duration
 from mri_n2n.scores import Estimate
-from natural_images.drawing import draw_strips
 from natural_images.evaluation import (
     INPUT,
     Method,

@@ -1,8 +1,11 @@
 """A store of frames: half-precision arrays on disk, a manifest, and a record of which frames are complete."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,30 @@ class FrameStore:
             if store.array(name).shape != expected:
                 raise UsageError(f"{directory / name}.npy is not of the manifest's shape. Render it again.")
         return store
+
+    @property
+    def fingerprint(self) -> str:
+        """What the frames are made of, as a hash: the same for the same bytes."""
+        about = {
+            "manifest": dict(self.manifest),
+            "complete": {str(place): self.complete[place] for place in self.complete},
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def rows(self) -> dict[str, range]:
+        """The frames of each scene, by its name."""
+        counts = {name: len(views) for name, views in self.manifest["views"].items()}
+        ends = list(accumulate(counts.values()))
+        return {name: range(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
+
+    def check_complete(self) -> None:
+        """Raise `UsageError` unless every frame is there."""
+        missing = self.layout.frames - len(self.complete)
+        if missing:
+            raise UsageError(
+                f"{missing} of {self.layout.frames} frames in {self.directory} are not made yet. "
+                "Give the command that makes them again: it goes on."
+            )
 
     def array(self, name: str) -> Half:
         """One of the layout's arrays, mapped from disk and read-only. Only complete frames of it mean anything."""

@@ -12,9 +12,9 @@ from PIL import Image, ImageCms
 from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import RED30Spec
+from mri_n2n.restoration import reach_of
 from natural_images.denoising import BYTES, LOG, Denoiser, denoise_file, denoise_folder
 from natural_images.image_files import BadImage, read_image, read_pixels
-from natural_images.restoration import reach_of
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import NetworkSpec, RED30Spec, UNetSpec
-from natural_images.restoration import reach_of, restored
+from mri_n2n.restoration import reach_of, restored
 
 CPU = torch.device("cpu")
 SPECS = [UNetSpec(3, 3, width=6), RED30Spec(3, 3, width=4)]

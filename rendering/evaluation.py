@@ -1,0 +1,98 @@
+"""Scoring on frames with a reference: PSNR of tone-mapped images, and how bright they are beside it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_n2n.errors import UsageError
+from mri_n2n.progress import bar
+from mri_n2n.scores import Estimate, estimate
+from rendering.frames import FrameStore
+from rendering.radiance import Planes, tone_map
+
+INPUT = "input"
+
+Method = Callable[[Planes, Planes, Planes], Planes]
+"""From a render's colour, albedo and normals, each `[3 h w]`, to its radiance `[3 h w]`."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one view. psnr: in dB; brightness: the mean of the tone-mapped image beside the reference's."""
+
+    scene: str
+    view: int
+    method: str
+    psnr: float
+    brightness: float
+
+
+def psnr(radiance: Planes, reference: Planes) -> float:
+    """PSNR in dB of tone-mapped images, over all channels; peak 1."""
+    error = float(np.mean(np.square(tone_map(radiance) - tone_map(reference))))
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def unchanged(colour: Planes, albedo: Planes, normal: Planes) -> Planes:
+    """The render itself."""
+    del albedo, normal
+    return colour
+
+
+def render_of(store: FrameStore, row: int, replicate: int = 0) -> tuple[Planes, Planes, Planes]:
+    """Colour, albedo and normals of a stored render, float32."""
+    colour, albedo, normal = (
+        store.array(name)[row, replicate].astype(np.float32) for name in ("colour", "albedo", "normal")
+    )
+    return colour, albedo, normal
+
+
+def evaluate(
+    store: FrameStore, methods: Mapping[str, Method], rows: Sequence[int] | None = None, *, quiet: bool = False
+) -> list[Score]:
+    """Score the first render of each frame and every method's result, by its title, against the reference.
+
+    rows: which frames, by default all. Raises `UsageError` where the store has no references.
+    """
+    if not store.layout.reference:
+        raise UsageError(f"{store.directory} has no references to score against. Render with --reference-spp 1024.")
+    reference = store.array("reference")
+    places = [(scene, view, row) for scene, own in store.rows().items() for view, row in enumerate(own)]
+    chosen = [place for place in places if rows is None or place[2] in set(rows)]
+    scores = []
+    for scene, view, row in bar(chosen, description="evaluating", unit="frame", shown=not quiet):
+        clean, render = reference[row].astype(np.float32), render_of(store, row)
+        bright = float(tone_map(clean).mean())
+        for title, method in {INPUT: unchanged, **methods}.items():
+            result = method(*render)
+            ratio = float(tone_map(result).mean()) / bright if bright else math.nan
+            scores.append(Score(scene, view, title, psnr(result, clean), ratio))
+    return scores
+
+
+def mean_of(scores: Sequence[Score], method: str, metric: str = "psnr") -> Estimate:
+    """A method's mean over views, with its 95 % bootstrap interval over them."""
+    return estimate([(_view(s), getattr(s, metric)) for s in scores if s.method == method])
+
+
+def difference(scores: Sequence[Score], first: Sequence[str], second: Sequence[str], metric: str = "psnr") -> Estimate:
+    """First minus second method, view by view and pair by pair (seed by seed), with its interval over views."""
+    known = {(s.method, _view(s)): getattr(s, metric) for s in scores}
+    views = list(dict.fromkeys(_view(s) for s in scores))
+    pairs = list(zip(first, second, strict=True))
+    return estimate([(view, known[one, view] - known[two, view]) for one, two in pairs for view in views])
+
+
+def _view(score: Score) -> str:
+    return f"{score.scene}/{score.view}"
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Markdown: PSNR and brightness of every method."""
+    lines = ["| method | PSNR, dB | brightness beside the reference |", "| --- | --- | --- |"]
+    for method in dict.fromkeys(score.method for score in scores):
+        quality, brightness = (mean_of(scores, method, metric) for metric in ("psnr", "brightness"))
+        lines.append(f"| {method} | {quality} | {brightness:.3f} |")
+    return "\n".join(lines)

@@ -1,0 +1,154 @@
+"""Training on frames: how runs are begun, fed and watched over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mri_n2n.data.selection import evenly_spread
+from mri_n2n.drawing import draw_strips
+from mri_n2n.errors import UsageError
+from mri_n2n.recipes import Recipe
+from mri_n2n.run_directory import Run, create_run
+from mri_n2n.runs import run_training
+from mri_n2n.training.world import ALONE, World
+from rendering.crops import FrameCrops, FrameLoader
+from rendering.denoising import Denoiser
+from rendering.evaluation import INPUT, evaluate, mean_of, render_of
+from rendering.frames import FrameStore
+from rendering.pictures import shown
+from rendering.recipes import RENDERINGS, corruption_of
+
+HELD_OUT_SCENES, HELD_OUT_VIEWS = 10, 8  # one scene in so many, or of a single scene one view in so many
+MONITORED, DRAWN = 16, 3
+NETWORK = "network"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Frames to train on, and others, of whole scenes where there are several, to watch over it."""
+
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+    about: str
+
+
+def split(store: FrameStore) -> Split:
+    """The last scenes of a store are held out; of a single scene its last views."""
+    scenes = list(store.rows().values())
+    if len(scenes) > 1:
+        last = max(1, len(scenes) // HELD_OUT_SCENES)
+        training, held_out = (tuple(chain.from_iterable(own)) for own in (scenes[:-last], scenes[-last:]))
+        return Split(training, held_out, f"{last} of {len(scenes)} scenes")
+    rows = list(scenes[0])
+    last = max(1, len(rows) // HELD_OUT_VIEWS)
+    if len(rows) < 2:
+        raise UsageError(f"{store.directory} has one frame, expected two at least: one is held out. Render more views.")
+    return Split(tuple(rows[:-last]), tuple(rows[-last:]), f"{last} of {len(rows)} views of the only scene")
+
+
+def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
+    """A store that has what a recipe needs. Raises `UsageError` if it is not complete, or has too little."""
+    store = FrameStore.open(directory)
+    store.check_complete()
+    targets = corruption_of(recipe).targets
+    if targets == "clean" and not store.layout.reference:
+        raise UsageError(f"{directory} has no references for clean targets. Render with --reference-spp 1024.")
+    if targets == "noisy" and store.layout.replicates < 2:
+        raise UsageError(f"{directory} has one render of each view, noisy targets need two. Render --replicates 2.")
+    return store
+
+
+def create_frames_run(
+    directory: Path, recipe: Recipe[Any], store: FrameStore, device: torch.device, *, overwrite: bool = False
+) -> Run:
+    """A new run on the frames of a store."""
+    parts = split(store)
+    about = {
+        "path": str(store.directory.resolve()),
+        "fingerprint": store.fingerprint,
+        "training_frames": len(parts.training),
+        "held_out_frames": len(parts.held_out),
+        "held_out": parts.about,
+        "spp": store.manifest.get("request", {}).get("spp"),
+    }
+    return create_run(directory, recipe, about, device, RENDERINGS, overwrite=overwrite)
+
+
+def train_on_frames(
+    run: Run,
+    store: FrameStore,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    track: bool = True,
+    world: World = ALONE,
+) -> bool:
+    """Train `run` on the frames it was begun with; see `run_training`."""
+    run.check_data(store.fingerprint)
+    recipe, parts = run.recipe, split(store)
+    crops = recipe.samples
+    if not isinstance(crops, FrameCrops):
+        raise UsageError("this recipe does not say how frames are cropped: give it `samples=FrameCrops(...)`.")
+    clean = corruption_of(recipe).targets == "clean"
+    batch_size = recipe.optimisation.batch_size
+    loader = FrameLoader(store, parts.training, crops, batch_size, recipe.seed, device, reference=clean, world=world)
+
+    def monitor(network: nn.Module) -> FrameMonitor:
+        return FrameMonitor(run, store, parts.held_out, network, device, world)
+
+    with loader:
+        return run_training(
+            run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world
+        )
+
+
+class FrameMonitor:
+    """Scores some held-out frames while training, and draws a few of them: always the same ones.
+
+    Where the store has no references, nothing is scored and the second render is drawn in their place.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        store: FrameStore,
+        held_out: Sequence[int],
+        network: nn.Module,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
+        self.latest = "not measured"
+        self._run, self._store, self._world = run, store, world
+        self._rows = [held_out[place] for place in evenly_spread(len(held_out), min(MONITORED, len(held_out)))]
+        self._denoise = Denoiser(network, corruption_of(run.recipe).encoding, device)
+
+    def assess(self, step: int, *, draw: bool) -> dict[str, float]:
+        """Mean PSNR of inputs and network, and the network's brightness."""
+        if draw and self._world.leads:
+            self._draw(step)
+        if not self._store.layout.reference:
+            return {}
+        scores = evaluate(self._store, {NETWORK: self._denoise}, self._rows, quiet=True)
+        quality = mean_of(scores, NETWORK).mean
+        self.latest = f"{quality:.2f} dB"
+        return {
+            f"validation/psnr/{INPUT}": mean_of(scores, INPUT).mean,
+            f"validation/psnr/{NETWORK}": quality,
+            f"validation/brightness/{NETWORK}": mean_of(scores, NETWORK, "brightness").mean,
+        }
+
+    def _draw(self, step: int) -> None:
+        rows = []
+        for row in self._rows[:DRAWN]:
+            render = render_of(self._store, row)
+            last = "reference" if self._store.layout.reference else "another render"
+            other = self._store.array("reference")[row] if last == "reference" else self._store.array("colour")[row, -1]
+            pictures = {INPUT: render[0], NETWORK: self._denoise(*render), last: other}
+            rows.append(("", {title: shown(radiance) for title, radiance in pictures.items()}))
+        draw_strips(self._run.examples_path(step), rows)
