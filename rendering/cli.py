@@ -2,21 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
 
 render = typer.Typer(
-    help="Monte Carlo renderings: frames of a path tracer, to train on.", no_args_is_help=True, rich_markup_mode=None
+    help="Monte Carlo renderings: render frames, train a denoiser on them, score it, use it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-
-@render.callback()
-def _group() -> None:
-    """Keeps `frames` a command of its own while it is the only one."""
+Scale = Literal["linear", "tone-mapped"]
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]
 
 
 @render.command("frames")
@@ -61,3 +62,132 @@ def frames_command(
     clamped, replaced = store.counted("clamped"), store.counted("replaced")
     typer.echo(f"{clamped} values clamped to float16's range, {replaced} pixels that were no numbers set to 0.")
     typer.echo(f"Look at {out / CONTACT} before training on them.")
+    typer.echo(f"Next: mri-n2n render train {out}")
+
+
+@render.command("train")
+def train_command(
+    context: typer.Context,
+    frames: Annotated[Path | None, typer.Argument(help="Frames, made by `render frames` or `render import`.")] = None,
+    targets: Annotated[Targets, typer.Option(help="Noisy targets, or clean ones to compare.")] = "noisy",
+    loss: Annotated[Literal["hdr", "l2"], typer.Option(help="Relative to the prediction (L_HDR), or plain.")] = "hdr",
+    input: Annotated[Scale, typer.Option(help="Scale of the colour that the network sees.")] = "tone-mapped",
+    output: Annotated[
+        Scale, typer.Option(help="Scale of its output and target. Tone-mapped is biased, to compare.")
+    ] = "linear",
+    exposure: Annotated[
+        Literal["input", "none"], typer.Option(help="Scale radiance to middle grey, by the input, or not.")
+    ] = "input",
+    width: Annotated[int, typer.Option(help="Feature maps of the U-Net.")] = 48,
+    crop: Annotated[int, typer.Option(help="Side of the random crops in pixels.")] = 256,
+    steps: Annotated[int, typer.Option(help="Number of steps.")] = 100_000,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Adam's rate before it falls.")] = 3e-4,
+    ramp_down: Annotated[float, typer.Option(help="Share of the run at its end over which the rate falls.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Of weights, order, crops and pairs.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network.")] = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
+    run_name: Annotated[
+        str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
+    save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    gpus: Gpus = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a denoiser on frames. On a CPU, --crop 128 --width 24 --steps 4000."""
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.launch import launched
+    from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
+    from mri_n2n.training.world import joined
+    from rendering.recipes import RENDERINGS, rendering_recipe, rendering_task
+    from rendering.tasks import Encoding
+    from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
+
+    if gpus is not None:
+        raise typer.Exit(launched(gpus, device, "--gpus"))
+    world, chosen = joined(chosen_device(device))
+    if resume is not None:
+        refuse_with_resume(context, {"frames", "resume", "device", "save_seconds"})
+        run = open_run(find_run(resume), RENDERINGS)
+        if "path" not in run.data:
+            raise UsageError(f"{run.directory} belongs to an experiment: go on with it by `mri-n2n reproduce`.")
+        store = frames_to_train_on(frames or Path(run.data["path"]), run.recipe)
+    else:
+        if frames is None:
+            raise UsageError("name the frames to train on: mri-n2n render train FRAMES.")
+        recipe = rendering_recipe(
+            rendering_task(Encoding(input, output, exposure == "input"), targets, loss),
+            steps,
+            crop=crop,
+            batch_size=batch_size,
+            width=width,
+            rate=learning_rate,
+            ramp_down=ramp_down,
+            seed=seed,
+            bf16=precision == "bf16",
+            compile=compile,
+        )
+        world.share(batch_size)  # before anything is made
+        path = new_run_path(run_name or f"render-{loss}-{targets}-{steps}steps-seed{seed}")
+        if world.leads:
+            check_new(path, overwrite=overwrite)
+        store = frames_to_train_on(frames, recipe)
+        run = world.first(
+            lambda: create_frames_run(path, recipe, store, chosen, overwrite=overwrite),
+            lambda: open_run(path, RENDERINGS),
+        )
+    begun = run.state_path.exists()
+    ended = train_on_frames(run, store, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    if not world.leads:
+        raise typer.Exit(0 if ended else INTERRUPTED)
+    if not ended:
+        typer.echo(f"Stopped and saved. Go on with: mri-n2n render train --resume {run.directory}")
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
+    typer.echo(f"Next: mri-n2n render evaluate {run.directory} FRAMES, or render denoise {run.directory} IN OUT")
+
+
+@render.command("evaluate")
+def evaluate_command(
+    run: RunPath,
+    frames: Annotated[Path, typer.Argument(help="Frames of other scenes, with references.")],
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Also score Open Image Denoise, with and without albedo and normals.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder for the scores.", show_default="RUN/evaluation")] = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Score a run on frames: PSNR of tone-mapped images and brightness, with 95 % intervals over views."""
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.run_directory import find_run, open_run
+    from rendering.frames import FrameStore
+    from rendering.recipes import RENDERINGS
+    from rendering.report import report_on_frames
+
+    opened = open_run(find_run(run), RENDERINGS)
+    place = output or opened.directory / "evaluation"
+    text = report_on_frames(
+        opened, FrameStore.open(frames), place, chosen_device(device), baseline=baseline, overwrite=overwrite
+    )
+    if unfinished := opened.unfinished():
+        typer.echo(unfinished)
+    typer.echo(text)
+    if opened.tracked:
+        try:
+            opened.upload()
+        except UsageError as error:
+            typer.echo(f"{error} Upload it later: mri-n2n render upload {run}", err=True)
+    typer.echo(f"Scores: {place} (views.csv, summary.json, results.md, examples.png)")
+    typer.echo(f"Next: mri-n2n render denoise {run} IN OUT")
+
+
+@render.command("upload")
+def upload_command(run: RunPath) -> None:
+    """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
+    from mri_n2n.run_directory import find_run, open_run
+    from rendering.recipes import RENDERINGS
+
+    typer.echo(f"MLflow run {open_run(find_run(run), RENDERINGS).upload()}")

@@ -31,6 +31,13 @@ class FrameCrops:
             raise UsageError(f"a crop's size lies in 16 .. 4096 pixels, got {self.size}.")
 
 
+def check_fit(crops: FrameCrops, store: FrameStore) -> None:
+    """Raise `UsageError` if the frames are too small for the crops."""
+    height, width = store.layout.size
+    if crops.size > min(height, width):
+        raise UsageError(f"crops of {crops.size} pixels do not fit into frames of {width}×{height}: lower --crop.")
+
+
 class FrameLoader:
     """Batches of crops `[b s 9 h w]`, float16: all renders of a frame, and with `reference` its clean one last.
 
@@ -50,12 +57,10 @@ class FrameLoader:
         reference: bool,
         world: World = ALONE,
     ) -> None:
-        height, width = store.layout.size
-        if crops.size > min(height, width):
-            raise UsageError(f"crops of {crops.size} pixels do not fit into frames of {width}×{height}: lower --crop.")
+        check_fit(crops, store)
         self._arrays = [store.array(name) for name in PLANES]
         self._reference = store.array("reference") if reference else None
-        self._rows, self._room = torch.tensor(rows), (height - crops.size + 1, width - crops.size + 1)
+        self._rows, self._room = torch.tensor(rows), [side - crops.size + 1 for side in store.layout.size]
         self._size, self._batch_size, self._device = crops.size, batch_size, device
         self._seed, self._streams = seed, RandomStreams(seed)
         self._share = range(batch_size)[world.share(batch_size)]

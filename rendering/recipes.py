@@ -54,3 +54,10 @@ def corruption_of(recipe: Recipe[Any]) -> TwoRenders:
     if not isinstance(corruption, TwoRenders):
         raise ValueError(f"{type(corruption).__name__} is no task on renderings")
     return corruption
+
+
+def crops_of(recipe: Recipe[Any]) -> FrameCrops:
+    """How a recipe crops."""
+    if not isinstance(recipe.samples, FrameCrops):
+        raise ValueError("a recipe on renderings has samples=FrameCrops(...)")
+    return recipe.samples

@@ -16,12 +16,12 @@ from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.training.world import ALONE, World
-from rendering.crops import FrameCrops, FrameLoader
+from rendering.crops import FrameLoader, check_fit
 from rendering.denoising import Denoiser
 from rendering.evaluation import INPUT, evaluate, mean_of, render_of
 from rendering.frames import FrameStore
 from rendering.pictures import shown
-from rendering.recipes import RENDERINGS, corruption_of
+from rendering.recipes import RENDERINGS, corruption_of, crops_of
 
 HELD_OUT_SCENES, HELD_OUT_VIEWS = 10, 8  # one scene in so many, or of a single scene one view in so many
 MONITORED, DRAWN = 16, 3
@@ -55,6 +55,7 @@ def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
     """A store that has what a recipe needs. Raises `UsageError` if it is not complete, or has too little."""
     store = FrameStore.open(directory)
     store.check_complete()
+    check_fit(crops_of(recipe), store)
     targets = corruption_of(recipe).targets
     if targets == "clean" and not store.layout.reference:
         raise UsageError(f"{directory} has no references for clean targets. Render with --reference-spp 1024.")
@@ -92,12 +93,11 @@ def train_on_frames(
     """Train `run` on the frames it was begun with; see `run_training`."""
     run.check_data(store.fingerprint)
     recipe, parts = run.recipe, split(store)
-    crops = recipe.samples
-    if not isinstance(crops, FrameCrops):
-        raise UsageError("this recipe does not say how frames are cropped: give it `samples=FrameCrops(...)`.")
     clean = corruption_of(recipe).targets == "clean"
     batch_size = recipe.optimisation.batch_size
-    loader = FrameLoader(store, parts.training, crops, batch_size, recipe.seed, device, reference=clean, world=world)
+    loader = FrameLoader(
+        store, parts.training, crops_of(recipe), batch_size, recipe.seed, device, reference=clean, world=world
+    )
 
     def monitor(network: nn.Module) -> FrameMonitor:
         return FrameMonitor(run, store, parts.held_out, network, device, world)
