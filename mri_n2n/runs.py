@@ -55,10 +55,12 @@ def run_training(
     save_seconds: float = 60.0,
     track: bool = True,
     world: World = ALONE,
+    evaluate_every: int | None = None,
 ) -> bool:
     """Train `run` to its end, or until SIGINT or SIGTERM; return whether it ended.
 
-    `load` gives the batch of a step, on the device; `monitor` makes the one who watches over a network.
+    `load` gives the batch of a step, on the device; `monitor` makes the one who watches over a network, and is asked
+    every `evaluate_every` steps, by default ten times in all.
 
     The processes of `world` train together, each on its share of every batch; the first of them writes and talks.
 
@@ -68,7 +70,7 @@ def run_training(
     random numbers.
     """
     with alone(run.directory) if world.leads else nullcontext():
-        return _run_training(run, load, monitor, device, resume, save_seconds, track, world)
+        return _run_training(run, load, monitor, device, resume, save_seconds, track, world, evaluate_every)
 
 
 def _run_training(
@@ -80,6 +82,7 @@ def _run_training(
     save_seconds: float,
     track: bool,
     world: World,
+    evaluate_every: int | None,
 ) -> bool:
     recipe, optimisation = run.recipe, run.recipe.optimisation
     track = track and world.leads
@@ -108,7 +111,7 @@ def _run_training(
         RandomStreams(recipe.seed, device),
         bf16=optimisation.bf16,
         log_every=min(environment.steps_per_record(device), max(1, optimisation.steps // EVALUATIONS)),
-        evaluate_every=max(1, optimisation.steps // EVALUATIONS),
+        evaluate_every=evaluate_every or max(1, optimisation.steps // EVALUATIONS),
     )
     tracker = Mirror(run.directory, run.parameters(), run.name, known) if track else None
     status = "FAILED"
