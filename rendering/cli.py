@@ -39,14 +39,11 @@ def frames_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Render views of scenes, each several times with independent noise. Interrupted, it goes on."""
-    sides = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", size)
-    if sides is None:
-        raise UsageError(f"--size is WIDTHxHEIGHT in pixels or one number, as 960x540 or 256; got {size}.")
+    height, width = _sides(size)
     from rendering.frames import CONTACT
     from rendering.production import FrameRequest, render_frames
     from rendering.renderer import chosen_variant
 
-    width, height = int(sides[1]), int(sides[2] or sides[1])
     request = FrameRequest(views, replicates, spp, reference_spp, (height, width), seed)
     if variant == "auto" and chosen_variant() == "scalar_rgb":
         typer.echo(
@@ -191,3 +188,77 @@ def upload_command(run: RunPath) -> None:
     from rendering.recipes import RENDERINGS
 
     typer.echo(f"MLflow run {open_run(find_run(run), RENDERINGS).upload()}")
+
+
+@render.command("flythrough")
+def flythrough_command(
+    context: typer.Context,
+    scene: Annotated[Path | None, typer.Argument(help="A scene of Mitsuba 3 (.xml).")] = None,
+    keyframes: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON list of views, each an origin and a target: the way.",
+            show_default="a loop around the scene's camera",
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames of the flight.")] = 1000,
+    targets: Annotated[Targets, typer.Option(help="Noisy targets, or at every frame a reference.")] = "noisy",
+    spp: Annotated[int, typer.Option(help="Samples per pixel of each frame's two renders.")] = 8,
+    reference_spp: Annotated[int, typer.Option(help="Samples per pixel of a reference.")] = 1024,
+    reference_every: Annotated[int, typer.Option(help="Frames between references, which PSNRs are against.")] = 25,
+    size: Annotated[str, typer.Option(help="Pixels: WIDTHxHEIGHT, or one number for a square.")] = "512",
+    crop: Annotated[int, typer.Option(help="Side of the random crops in pixels.")] = 256,
+    width: Annotated[int, typer.Option(help="Feature maps of the U-Net.")] = 48,
+    learning_rate: Annotated[float, typer.Option(help="Adam's rate.")] = 3e-4,
+    seed: Annotated[int, typer.Option(help="Of the way, all noise, weights and crops.")] = 0,
+    variant: Annotated[
+        str, typer.Option(help="cuda_ad_rgb, llvm_ad_rgb or scalar_rgb; auto: the first that works.")
+    ] = "auto",
+    device: Device = "auto",
+    run_name: Annotated[
+        str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fly through a scene; train on each frame (two renders, eight steps) and show it denoised. Makes a video."""
+    from mri_n2n.environment import chosen_device
+    from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
+    from rendering.flights import begun_flight, create_flight_run, mean_seconds, planned_flight
+    from rendering.flythrough import Rendered
+    from rendering.online import keep_pictures, online_recipe, train_online, write_video
+    from rendering.recipes import RENDERINGS
+    from rendering.renderer import chosen_variant
+
+    chosen = chosen_device(device)
+    if resume is not None:
+        refuse_with_resume(context, {"scene", "resume", "device"})
+        run = open_run(find_run(resume), RENDERINGS)
+        flight, drawn = begun_flight(run, scene)
+    else:
+        if scene is None:
+            raise UsageError("name the scene to fly through: mri-n2n render flythrough SCENE.")
+        recipe = online_recipe(frames, targets=targets, crop=crop, width=width, seed=seed, rate=learning_rate)
+        path = new_run_path(run_name or f"flythrough-{targets}-{frames}frames-seed{seed}")
+        check_new(path, overwrite=overwrite)
+        drawn = chosen_variant(variant)
+        every = 1 if targets == "clean" else reference_every
+        flight = planned_flight(scene, keyframes, frames, _sides(size), crop, (spp, reference_spp, every), seed, drawn)
+        run = create_flight_run(path, recipe, flight, drawn, chosen, overwrite=overwrite)
+    began = run.state_path.exists()
+    ended = train_online(run, Rendered(flight, drawn), chosen, resume=began, watch=keep_pictures(run))
+    if not ended:
+        typer.echo(f"Stopped and saved. Go on with: mri-n2n render flythrough --resume {run.directory}")
+        raise typer.Exit(INTERRUPTED)
+    video = write_video(run)
+    typer.echo(mean_seconds(run))
+    typer.echo(f"Done: {run.directory} (noisy, denoised and reference side by side: {video})")
+    typer.echo(f"Next: mri-n2n render denoise {run.directory} IN OUT")
+
+
+def _sides(size: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT, or of one number for both."""
+    sides = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", size)
+    if sides is None:
+        raise UsageError(f"--size is WIDTHxHEIGHT in pixels or one number, as 960x540 or 256; got {size}.")
+    return int(sides[2] or sides[1]), int(sides[1])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
@@ -45,6 +46,8 @@ def online_recipe(
     rate: float = 3e-4,
 ) -> Recipe[Any]:
     """Eight steps of one crop per frame, at a constant rate: nobody knows when a flight ends."""
+    if frames < 1:
+        raise UsageError(f"--frames is at least 1, got {frames}.")
     task = rendering_task(encoding, targets)
     return rendering_recipe(
         task, STEPS * frames, crop=crop, batch_size=1, width=width, rate=rate, ramp_down=0.0, seed=seed
@@ -101,7 +104,9 @@ class Frames:
     def __enter__(self) -> "Frames":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._overlap.__exit__(kind, error, trace)
 
     def __call__(self, step: int) -> Batch:
@@ -196,6 +201,6 @@ def write_video(run: Run) -> Path | None:
     return run.directory / VIDEO
 
 
-def _pixels(radiance: Planes) -> np.ndarray[Any, Any]:
+def _pixels(radiance: Planes) -> NDArray[np.uint8]:
     pixels = (np.moveaxis(tone_map(radiance), 0, -1) * 255 + 0.5).astype(np.uint8)
     return np.pad(pixels, ((0, 0), (0, GAP), (0, 0)), constant_values=255)
