@@ -41,11 +41,7 @@ def export_frames(frames: Path, output: Path, *, overwrite: bool = False) -> int
     Interrupted, the same call goes on. Raises `UsageError` for frames that are not all rendered.
     """
     store = FrameStore.open(frames)
-    if len(store.complete) < store.layout.frames:
-        raise UsageError(
-            f"{frames} holds {len(store.complete)} of {store.layout.frames} frames. Run the command that makes them "
-            "again: it goes on."
-        )
+    store.check_complete()
     check_writable(output)
     asked = {"frames": sha256_of(frames / MANIFEST), "scenes": list(store.manifest["views"])}
     if any(PurePosixPath(scene).is_absolute() or ".." in PurePosixPath(scene).parts for scene in asked["scenes"]):
@@ -56,9 +52,7 @@ def export_frames(frames: Path, output: Path, *, overwrite: bool = False) -> int
         clear(output, _own(there), overwrite=overwrite)
         write_json(record, asked)
     arrays = {name: store.array(name) for name in store.layout.arrays()}
-    views = [
-        f"{scene}/view-{place:03}" for scene, views in store.manifest["views"].items() for place in range(len(views))
-    ]
+    views = [f"{scene}/view-{view:03}" for scene, rows in store.rows().items() for view in range(len(rows))]
     written = 0
     with alone(output):
         for place, view in enumerate(bar(views, description="exporting", unit="frame")):

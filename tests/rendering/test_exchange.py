@@ -63,7 +63,7 @@ def test_an_export_imported_again_is_the_same_bit_for_bit(
     assert "look away" not in answer.out
     again = FrameStore.open(tmp_path / "again")
     assert sorted(again.complete) == [0, 1, 2]
-    assert {scene: len(views) for scene, views in again.manifest["views"].items()} == {"a/kitchen": 2, "hall": 1}
+    assert again.rows() == frames.rows() == {"a/kitchen": range(2), "hall": range(2, 3)}
     for name in ARRAYS:
         assert again.array(name).tobytes() == frames.array(name).tobytes(), name
     assert (tmp_path / "again" / "contact.png").exists()
@@ -90,7 +90,9 @@ def test_what_was_stopped_goes_on_and_ends_the_same(
         export_frames(frames.directory, tmp_path / "images")
     assert len(contents(tmp_path / "images")) == 5
     monkeypatch.undo()
+    stopping("write_exr", 5)  # no more than are missing
     export_frames(frames.directory, tmp_path / "images")
+    monkeypatch.undo()
     assert contents(tmp_path / "images") == contents(tmp_path / "whole")
     stopping("read_exr", 4)
     with pytest.raises(KeyboardInterrupt):
@@ -130,7 +132,7 @@ def store_array(store: Path, name: str) -> Any:
 
 def test_frames_that_are_not_all_rendered_are_not_exported(frames: FrameStore, tmp_path: Path) -> None:
     (frames.directory / "complete.json").write_text('{"0": {"clamped": 0, "replaced": 0}}')
-    with pytest.raises(UsageError, match="1 of 3 frames"):
+    with pytest.raises(UsageError, match="2 of 3 frames"):
         export_frames(frames.directory, tmp_path / "images")
     assert not (tmp_path / "images").exists()
 

@@ -150,9 +150,10 @@ def test_normals_of_the_world_are_turned_by_the_camera(tmp_path: Path, columns: 
     matrix = np.eye(4)
     matrix[:3, :3] = 2.0 * np.stack([right, up, ahead], axis=1)  # x and y to the right and up, z is looked along
     matrix[3, :3] = -origin @ matrix[:3, :3]
-    given = (matrix.T if columns else matrix).astype(np.float32)
+    given = np.array(matrix.T if columns else matrix, np.float32, order="C")
     channels = layer("", made["colour"]) | layer("N", made["normal"], XYZ)
     path = write(tmp_path / "world.exr", channels, worldToCamera=given)
+    assert given.tobytes() in path.read_bytes(), "row by row"
     world = np.moveaxis(made["normal"].astype(np.float64), 0, -1)
     expected = np.stack([world @ right, world @ up, -world @ ahead])
     np.testing.assert_allclose(read_exr(path, "world").normal, expected.clip(-1, 1), atol=1e-5)
@@ -240,10 +241,10 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
     path = write(tmp_path / "huge.exr", layer("", truth()["colour"]))
     content = bytearray(path.read_bytes())
     at = content.index(b"dataWindow\0box2i\0") + 17 + 4
-    for width, height in ((200_000, 200_000), (10**9, 10**9), (20_000, 3_000_000)):
-        content[at : at + 16] = struct.pack("<4i", 0, 0, width, height)
+    for side in (200_000, 10**9):
+        content[at : at + 16] = struct.pack("<4i", 0, 0, side, side)
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"free memory|damaged"):
+        with pytest.raises(UsageError, match="free memory"):
             read_exr(path)
 
 
