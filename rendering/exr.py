@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import OpenEXR
@@ -65,14 +65,6 @@ class _Window:
 
     def __str__(self) -> str:
         return f"{self.width}×{self.height} pixels from ({self.left}, {self.top})"
-
-
-def normals_of(text: str) -> Normals:
-    """What a person has chosen. Raises `UsageError` for anything else."""
-    for known in get_args(Normals):
-        if text == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"--normals is {', '.join(get_args(Normals))}; got {text}.")
 
 
 def read_header(path: Path) -> Header:
