@@ -1,14 +1,19 @@
 """The commands for renderings. Nothing heavy is imported before a command runs."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from rendering.frames import FrameStore
 
 render = typer.Typer(
     help="Monte Carlo renderings: render frames, train a denoiser on them, score it, use it.",
@@ -49,17 +54,71 @@ def frames_command(
         typer.echo(
             "Rendering by scalar_rgb, the slow one: a recent LLVM (Debian: libllvm19) or a GPU is faster.", err=True
         )
-    try:
+    with _going_on():
         store = render_frames(scenes, out, request, views_file=views_file, variant=variant, overwrite=overwrite)
+    made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
+    typer.echo(f"{made}, {replicates} renders each ({width}×{height}, {spp} samples per pixel): {out}")
+    _say_counted(store)
+    typer.echo(f"Look at {out / CONTACT} before training on them.")
+    typer.echo(f"Next: mri-n2n render train {out}")
+
+
+@render.command("export")
+def export_command(
+    frames: Annotated[Path, typer.Argument(help="Folder of frames.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the images.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write frames as OpenEXR images: a folder per scene, a file per render. Interrupted, it goes on."""
+    from rendering.exchange import export_frames
+
+    with _going_on():
+        images = export_frames(frames, out, overwrite=overwrite)
+    typer.echo(f"{images} images: {out}")
+
+
+@render.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of OpenEXR images: SCENE/VIEW-NUMBER.exr.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the frames.")],
+    normals: Annotated[
+        Literal["auto", "camera", "forward", "world"],
+        typer.Option(help="Their axes: the camera's, with z towards it or looking forward, or the world's."),
+    ] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Make frames of any renderer's OpenEXR images, to train on. Interrupted, it goes on."""
+    from rendering.exchange import facing_away, import_frames
+    from rendering.frames import CONTACT
+
+    with _going_on():
+        store = import_frames(folder, out, normals=normals, overwrite=overwrite)
+    height, width = store.layout.size
+    made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
+    typer.echo(f"{made}, {store.layout.replicates} renders each ({width}×{height}): {out}")
+    _say_counted(store)
+    away = facing_away(store)
+    if away:
+        typer.echo(
+            f"In {away} frames normals look away from the camera on average: of other axes (see --normals), or of "
+            "surfaces seen from behind."
+        )
+    typer.echo(f"Look at {out / CONTACT} before training on them.")
+    typer.echo(f"Next: mri-n2n render train {out}")
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
-    typer.echo(f"{made}, {replicates} renders each ({width}×{height}, {spp} samples per pixel): {out}")
+
+
+def _say_counted(store: "FrameStore") -> None:
     clamped, replaced = store.counted("clamped"), store.counted("replaced")
     typer.echo(f"{clamped} values clamped to float16's range, {replaced} pixels that were no numbers set to 0.")
-    typer.echo(f"Look at {out / CONTACT} before training on them.")
-    typer.echo(f"Next: mri-n2n render train {out}")
 
 
 @render.command("train")

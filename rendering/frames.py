@@ -17,6 +17,7 @@ from mri_n2n.errors import UsageError
 from rendering.radiance import Planes, halved
 
 MANIFEST, RECORD, CONTACT = "manifest.json", "complete.json", "contact.png"
+OWN = (MANIFEST, RECORD, CONTACT, "colour.npy", "albedo.npy", "normal.npy", "reference.npy")
 FORMAT = 2  # since then normals are in the camera's axes
 Half = NDArray[np.float16]
 

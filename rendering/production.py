@@ -12,12 +12,10 @@ from mri_n2n.durable import alone, check_writable, clear, sha256_of
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
 from rendering.contact_sheet import write_contact_sheet
-from rendering.frames import CONTACT, MANIFEST, RECORD, FrameStore, Layout
+from rendering.frames import MANIFEST, OWN, FrameStore, Layout
 from rendering.renderer import Pose, Renderer, chosen_variant, seed_of, vector
 from rendering.scenes import SceneFile, find_scenes
 from rendering.views import draw_views, read_views
-
-OWN = (MANIFEST, RECORD, CONTACT, "colour.npy", "albedo.npy", "normal.npy", "reference.npy")
 
 
 @dataclass(frozen=True)
