@@ -61,6 +61,7 @@ def work_through(
     overwrite: bool,
     ahead: int = 0,
     doing: str,
+    unit: str = "volume",
     closed: Sequence[Path] = (),
     digest: Callable[[Path], str] = sha256_of,
 ) -> list[tuple[Job, dict[str, Any]]]:
@@ -76,9 +77,9 @@ def work_through(
     ours = {job.target for job in jobs if _announced(job, identity, digest)}
     todo = [job for job in jobs if overwrite or not (job.target in ours and job.target.exists())]
     if len(todo) < len(jobs):
-        say(f"{len(jobs) - len(todo)} of {len(jobs)} volumes are already done.")
+        say(f"{len(jobs) - len(todo)} of {len(jobs)} {unit}s are already done.")
     if not todo:
-        _check_all_done([], jobs, closed)
+        _check_all_done([], jobs, closed, unit)
         return []
     others = [_about(job.target) for job in todo if job.target not in ours]
     taken = [path for path in (*(job.target for job in todo), *others) if path.exists()]
@@ -89,7 +90,7 @@ def work_through(
     done, bad = [], []
     with Overlap(ahead) as overlap:
         contents = overlap.ahead(lambda job: read(job.source), todo)
-        for job, content in bar(contents, total=len(todo), description=doing, unit="volume"):
+        for job, content in bar(contents, total=len(todo), description=doing, unit=unit):
             try:
                 made = work(content())
             except BadVolume as error:
@@ -102,12 +103,12 @@ def work_through(
             overlap.behind(_write, job.target, about, made.write)
             done.append((job, about))
             del made, content  # before the next one is read
-    _check_all_done(bad, jobs, closed)
+    _check_all_done(bad, jobs, closed, unit)
     return done
 
 
-def _check_all_done(bad: Sequence[Path], jobs: Sequence[Job], closed: Sequence[Path]) -> None:
-    what = [f"{len(bad)} of {len(jobs)} volumes could not be used"] if bad else []
+def _check_all_done(bad: Sequence[Path], jobs: Sequence[Job], closed: Sequence[Path], unit: str) -> None:
+    what = [f"{len(bad)} of {len(jobs)} {unit}s could not be used"] if bad else []
     what += [f"{len(closed)} files or folders may not be read"] if closed else []
     if what:
         others = "the others are done" if len(bad) < len(jobs) else "there are no others"

@@ -69,7 +69,7 @@ def axes(pose: Pose) -> Planes:
 class Frame:
     """A rendered view: linear radiance, albedo in [0, 1] and shading normals in [-1, 1], each `[3 h w]`, float32.
 
-    Normals are in the camera's axes: x to the right of the image, y up, z towards the camera.
+    Normals face the camera, in its axes: x to the right of the image, y up, z towards the camera.
     replaced: pixels of the three that were no finite numbers, and are 0.
     """
 
@@ -187,8 +187,17 @@ class Renderer:
         colour, black = without_gaps(self._rendered(self._integrator, pose, spp, seed, size, 3))
         features, blank = without_gaps(self._rendered(self._features, pose, spp, seed, size, 7))
         albedo = np.clip(features[:3], 0.0, 1.0)  # rough metals say up to 5.6
-        normal = np.clip(np.einsum("rk,khw->rhw", axes(pose), features[3:6]), -1.0, 1.0).astype(np.float32)
+        normal = self._facing(np.einsum("rk,khw->rhw", axes(pose), features[3:6]))
         return Look(Frame(colour, albedo, normal, black + blank), features[6])
+
+    def _facing(self, normal: Planes) -> Planes:
+        """Normals in the camera's axes turned towards it: a surface seen from behind has its normal behind it."""
+        height, width = normal.shape[1:]
+        half = math.tan(math.radians(self.field_of_view) / 2)
+        x = half * (2 * (np.arange(width) + 0.5) / width - 1)
+        y = half * height / width * (1 - 2 * (np.arange(height) + 0.5) / height)
+        away = normal[2] - normal[0] * x - normal[1] * y[:, None] < 0
+        return np.clip(np.where(away, -normal, normal), -1.0, 1.0).astype(np.float32)
 
     def _rendered(
         self, integrator: Any, pose: Pose, spp: int, seed: int, size: tuple[int, int], channels: int

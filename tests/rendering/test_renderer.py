@@ -103,6 +103,8 @@ def test_normals_are_in_the_cameras_axes(room: Path) -> None:
     ball = renderer.frame(module.Pose((-0.7, 0.6, 3), (-0.7, 0.6, 0)), 4, 0).normal
     assert ball[0, 16, 13] < -0.1 < 0.1 < ball[0, 16, 18], "the ball's left side faces left"
     assert ball[1, 18, 16] < -0.1 < 0.1 < ball[1, 13, 16]
+    behind = renderer.frame(module.Pose((0, 1, -5), (0, 1, 0)), 4, 0).normal
+    assert behind[:, 12, 2] == pytest.approx([0, 0, 1], abs=1e-3), "the wall seen from behind faces the camera, too"
     turned = renderer.frame(module.Pose((0, 1, 5), (-1, 1, 4)), 4, 0).normal  # by 45 degrees to the left
     half = np.sqrt(0.5)
     assert turned[:, 12, 29] == pytest.approx([-half, 0, half], abs=1e-3), "the far wall now faces to the left"

@@ -1,127 +1,18 @@
-"""The commands for renderings. Nothing heavy is imported before a command runs."""
+"""The commands that train on frames: from a store, or in flight."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
-
-if TYPE_CHECKING:
-    from rendering.frames import FrameStore
-
-render = typer.Typer(
-    help="Monte Carlo renderings: render frames, train a denoiser on them, score it, use it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+from rendering.cli.options import Size, Variant, sides_of
 
 Scale = Literal["linear", "tone-mapped"]
-RunPath = Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]
 
 
-@render.command("frames")
-def frames_command(
-    scenes: Annotated[Path, typer.Argument(help="A scene of Mitsuba 3 (.xml), or a folder of scene.xml files.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the frames.")],
-    views: Annotated[int, typer.Option(help="Camera views of each scene.")] = 8,
-    views_file: Annotated[
-        Path | None, typer.Option(help="Or: a JSON list of views, each an origin and a target.")
-    ] = None,
-    replicates: Annotated[int, typer.Option(help="Independent renders of each view.")] = 2,
-    spp: Annotated[int, typer.Option(help="Samples per pixel.")] = 8,
-    reference_spp: Annotated[int, typer.Option(help="Samples per pixel of a clean reference; 0: none.")] = 256,
-    size: Annotated[str, typer.Option(help="Pixels: WIDTHxHEIGHT, or one number for a square.")] = "256",
-    seed: Annotated[int, typer.Option(help="Of the views and of all noise.")] = 0,
-    variant: Annotated[
-        str, typer.Option(help="cuda_ad_rgb, llvm_ad_rgb or scalar_rgb; auto: the first that works.")
-    ] = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Render views of scenes, each several times with independent noise. Interrupted, it goes on."""
-    height, width = _sides(size)
-    from rendering.frames import CONTACT
-    from rendering.production import FrameRequest, render_frames
-    from rendering.renderer import chosen_variant
-
-    request = FrameRequest(views, replicates, spp, reference_spp, (height, width), seed)
-    if variant == "auto" and chosen_variant() == "scalar_rgb":
-        typer.echo(
-            "Rendering by scalar_rgb, the slow one: a recent LLVM (Debian: libllvm19) or a GPU is faster.", err=True
-        )
-    with _going_on():
-        store = render_frames(scenes, out, request, views_file=views_file, variant=variant, overwrite=overwrite)
-    made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
-    typer.echo(f"{made}, {replicates} renders each ({width}×{height}, {spp} samples per pixel): {out}")
-    _say_counted(store)
-    typer.echo(f"Look at {out / CONTACT} before training on them.")
-    typer.echo(f"Next: mri-n2n render train {out}")
-
-
-@render.command("export")
-def export_command(
-    frames: Annotated[Path, typer.Argument(help="Folder of frames.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the images.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Write frames as OpenEXR images: a folder per scene, a file per render. Interrupted, it goes on."""
-    from rendering.exchange import export_frames
-
-    with _going_on():
-        images = export_frames(frames, out, overwrite=overwrite)
-    typer.echo(f"{images} images: {out}")
-
-
-@render.command("import")
-def import_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of OpenEXR images: SCENE/VIEW-NUMBER.exr.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the frames.")],
-    normals: Annotated[
-        Literal["auto", "camera", "forward", "world"],
-        typer.Option(help="Their axes: the camera's, with z towards it or looking forward, or the world's."),
-    ] = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Make frames of any renderer's OpenEXR images, to train on. Interrupted, it goes on."""
-    from rendering.exchange import facing_away, import_frames
-    from rendering.frames import CONTACT
-
-    with _going_on():
-        store = import_frames(folder, out, normals=normals, overwrite=overwrite)
-    height, width = store.layout.size
-    made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
-    typer.echo(f"{made}, {store.layout.replicates} renders each ({width}×{height}): {out}")
-    _say_counted(store)
-    away = facing_away(store)
-    if away:
-        typer.echo(
-            f"In {away} frames normals look away from the camera on average: of other axes (see --normals), or of "
-            "surfaces seen from behind."
-        )
-    typer.echo(f"Look at {out / CONTACT} before training on them.")
-    typer.echo(f"Next: mri-n2n render train {out}")
-
-
-@contextmanager
-def _going_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _say_counted(store: "FrameStore") -> None:
-    clamped, replaced = store.counted("clamped"), store.counted("replaced")
-    typer.echo(f"{clamped} values clamped to float16's range, {replaced} pixels that were no numbers set to 0.")
-
-
-@render.command("train")
 def train_command(
     context: typer.Context,
     frames: Annotated[Path | None, typer.Argument(help="Frames, made by `render frames` or `render import`.")] = None,
@@ -205,51 +96,6 @@ def train_command(
     typer.echo(f"Next: mri-n2n render evaluate {run.directory} FRAMES, or render denoise {run.directory} IN OUT")
 
 
-@render.command("evaluate")
-def evaluate_command(
-    run: RunPath,
-    frames: Annotated[Path, typer.Argument(help="Frames of other scenes, with references.")],
-    baseline: Annotated[
-        bool, typer.Option("--baseline", help="Also score Open Image Denoise, with and without albedo and normals.")
-    ] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder for the scores.", show_default="RUN/evaluation")] = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Score a run on frames: PSNR of tone-mapped images and brightness, with 95 % intervals over views."""
-    from mri_n2n.environment import chosen_device
-    from mri_n2n.run_directory import find_run, open_run
-    from rendering.frames import FrameStore
-    from rendering.recipes import RENDERINGS
-    from rendering.report import report_on_frames
-
-    opened = open_run(find_run(run), RENDERINGS)
-    place = output or opened.directory / "evaluation"
-    text = report_on_frames(
-        opened, FrameStore.open(frames), place, chosen_device(device), baseline=baseline, overwrite=overwrite
-    )
-    if unfinished := opened.unfinished():
-        typer.echo(unfinished)
-    typer.echo(text)
-    if opened.tracked:
-        try:
-            opened.upload()
-        except UsageError as error:
-            typer.echo(f"{error} Upload it later: mri-n2n render upload {run}", err=True)
-    typer.echo(f"Scores: {place} (views.csv, summary.json, results.md, examples.png)")
-    typer.echo(f"Next: mri-n2n render denoise {run} IN OUT")
-
-
-@render.command("upload")
-def upload_command(run: RunPath) -> None:
-    """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
-    from mri_n2n.run_directory import find_run, open_run
-    from rendering.recipes import RENDERINGS
-
-    typer.echo(f"MLflow run {open_run(find_run(run), RENDERINGS).upload()}")
-
-
-@render.command("flythrough")
 def flythrough_command(
     context: typer.Context,
     scene: Annotated[Path | None, typer.Argument(help="A scene of Mitsuba 3 (.xml).")] = None,
@@ -265,14 +111,12 @@ def flythrough_command(
     spp: Annotated[int, typer.Option(help="Samples per pixel of each frame's two renders.")] = 8,
     reference_spp: Annotated[int, typer.Option(help="Samples per pixel of a reference.")] = 1024,
     reference_every: Annotated[int, typer.Option(help="Frames between references, which PSNRs are against.")] = 25,
-    size: Annotated[str, typer.Option(help="Pixels: WIDTHxHEIGHT, or one number for a square.")] = "512",
+    size: Size = "512",
     crop: Annotated[int, typer.Option(help="Side of the random crops in pixels.")] = 256,
     width: Annotated[int, typer.Option(help="Feature maps of the U-Net.")] = 48,
     learning_rate: Annotated[float, typer.Option(help="Adam's rate.")] = 3e-4,
     seed: Annotated[int, typer.Option(help="Of the way, all noise, weights and crops.")] = 0,
-    variant: Annotated[
-        str, typer.Option(help="cuda_ad_rgb, llvm_ad_rgb or scalar_rgb; auto: the first that works.")
-    ] = "auto",
+    variant: Variant = "auto",
     device: Device = "auto",
     run_name: Annotated[
         str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
@@ -302,7 +146,9 @@ def flythrough_command(
         check_new(path, overwrite=overwrite)
         drawn = chosen_variant(variant)
         every = 1 if targets == "clean" else reference_every
-        flight = planned_flight(scene, keyframes, frames, _sides(size), crop, (spp, reference_spp, every), seed, drawn)
+        flight = planned_flight(
+            scene, keyframes, frames, sides_of(size), crop, (spp, reference_spp, every), seed, drawn
+        )
         run = create_flight_run(path, recipe, flight, drawn, chosen, overwrite=overwrite)
     began = run.state_path.exists()
     ended = train_online(run, Rendered(flight, drawn), chosen, resume=began, watch=keep_pictures(run))
@@ -313,11 +159,3 @@ def flythrough_command(
     typer.echo(mean_seconds(run))
     typer.echo(f"Done: {run.directory} (noisy, denoised and reference side by side: {video})")
     typer.echo(f"Next: mri-n2n render denoise {run.directory} IN OUT")
-
-
-def _sides(size: str) -> tuple[int, int]:
-    """(height, width) of WIDTHxHEIGHT, or of one number for both."""
-    sides = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", size)
-    if sides is None:
-        raise UsageError(f"--size is WIDTHxHEIGHT in pixels or one number, as 960x540 or 256; got {size}.")
-    return int(sides[2] or sides[1]), int(sides[1])
