@@ -41,11 +41,18 @@ def rendering_recipe(
     seed: int = 0,
     bf16: bool = False,
     compile: bool = False,
+    exponential: bool = True,
 ) -> Recipe[TrainingPair]:
-    """The paper's U-Net with nine channels in and three out; the rate is constant, then falls (§A.2)."""
+    """The paper's U-Net with nine channels in and three out; the rate is constant, then falls (§A.2).
+
+    exponential: whether the network gives the logarithm of radiance, which short trainings need: the gradient of the
+    HDR loss is then about 1 − ŷ / f at every pixel, and not a hundred times larger in the dark (docs/rendering.md). The
+    paper's output is linear.
+    """
     schedule = RampedRate(rate, ramp_up=0.0, ramp_down=ramp_down, last_momentum=0.9)
     optimisation = Optimisation(steps, batch_size, schedule, bf16=bf16, compile=compile)
-    return Recipe(task, optimisation, UNetSpec(9, 3, width=width, padding=0.0), seed, FrameCrops(crop))
+    network = UNetSpec(9, 3, width=width, padding=0.0, exponential=exponential)
+    return Recipe(task, optimisation, network, seed, FrameCrops(crop))
 
 
 def corruption_of(recipe: Recipe[Any]) -> TwoRenders:

@@ -49,12 +49,12 @@ def exposure_of(colour: Radiance) -> Exposure:
 class Encoding:
     """How a render is put to the network, and what its output means.
 
-    input: the scale of its colour. output: of what the network gives and is compared with. exposed: whether radiance is
+    input: the scale of its colour. target: of what the network gives and is compared with. exposed: whether radiance is
     first scaled to middle grey, by the input.
     """
 
     input: Scale = "tone-mapped"
-    output: Scale = "linear"
+    target: Scale = "linear"
     exposed: bool = True
 
     def exposure(self, render: Render) -> Exposure:
@@ -67,14 +67,14 @@ class Encoding:
         shown = tone_mapped(colour) if self.input == "tone-mapped" else colour
         return torch.cat([shown, render[:, ALBEDO], render[:, NORMAL]], dim=1)
 
-    def target(self, radiance: Radiance, exposure: Exposure) -> Radiance:
+    def wanted(self, radiance: Radiance, exposure: Exposure) -> Radiance:
         """What the network's output is compared with."""
         exposed = radiance * exposure[:, None, None, None]
-        return tone_mapped(exposed) if self.output == "tone-mapped" else exposed
+        return tone_mapped(exposed) if self.target == "tone-mapped" else exposed
 
     def radiance(self, output: Radiance, exposure: Exposure) -> Radiance:
         """The radiance that the network's output means, not below 0."""
-        scaled = linear(output) if self.output == "tone-mapped" else output.clamp(min=0.0)
+        scaled = linear(output) if self.target == "tone-mapped" else output.clamp(min=0.0)
         return scaled / exposure[:, None, None, None]
 
 
@@ -101,7 +101,7 @@ class TwoRenders:
         flips = torch.rand((3, count), generator=generator, device=device) < 0.5
         first, second = turned(first, flips), turned(second, flips)
         exposure = self.encoding.exposure(first)
-        target = self.encoding.target(second[:, COLOUR], exposure)
+        target = self.encoding.wanted(second[:, COLOUR], exposure)
         return TrainingPair(self.encoding.encoded(first, exposure), target)
 
 

@@ -99,13 +99,13 @@ def test_one_exposure_of_the_input_scales_both_sides_of_a_pair() -> None:
     assert exposure_of(torch.ones(1, 3, 4, 5)).tolist() == pytest.approx([0.18], rel=1e-5)
 
 
-@pytest.mark.parametrize("output", ["linear", "tone-mapped"])
-def test_what_a_target_encodes_is_read_back_as_radiance(output: str) -> None:
-    encoding = Encoding("tone-mapped", output)
+@pytest.mark.parametrize("scale", ["linear", "tone-mapped"])
+def test_what_a_target_encodes_is_read_back_as_radiance(scale: str) -> None:
+    encoding = Encoding("tone-mapped", scale)
     render = renders().images[:, 0]
     exposure = encoding.exposure(render)
-    again = encoding.radiance(encoding.target(render[:, COLOUR], exposure), exposure)
-    assert torch.allclose(again, render[:, COLOUR], rtol=2e-2 if output == "tone-mapped" else 1e-5)
+    again = encoding.radiance(encoding.wanted(render[:, COLOUR], exposure), exposure)
+    assert torch.allclose(again, render[:, COLOUR], rtol=2e-2 if scale == "tone-mapped" else 1e-5)
     assert (encoding.radiance(torch.full((4, 3, 8, 8), -0.1), exposure) == 0).all()
 
 
