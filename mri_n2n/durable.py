@@ -181,7 +181,8 @@ def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool
     """Make room for new output: remove the files of ours (glob patterns `own`) that an earlier one left in `directory`.
 
     Raises, having removed nothing, if there are such files and not `overwrite`, if there is anything that is not ours,
-    or if another process is at work there. With `dry_run` it only raises.
+    or if another process is at work there. What a killed process left half-written is no such file, and removed. With
+    `dry_run` it only raises.
     """
     with writing(directory):
         if directory.exists() and not directory.is_dir():
@@ -196,7 +197,7 @@ def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool
                 raise UsageError(
                     f"{directory} holds {foreign.name}, which is not of this output. Choose another place."
                 )
-            if ours and not overwrite:
+            if not overwrite and any(not path.match(".partial-*") for path in ours):
                 raise UsageError(f"{directory} exists and is not empty. Choose another place or add --overwrite.")
             if dry_run:
                 return

@@ -15,7 +15,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
 from rendering.contact_sheet import write_contact_sheet
 from rendering.exr import Header, Normals, read_exr, read_header, turn_of, write_exr
-from rendering.frames import MANIFEST, OWN, FrameStore, Layout
+from rendering.frames import MANIFEST, OWN, FrameStore, Layout, read_manifest
 
 EXPORTED = "export.json"  # what an exported folder holds, and of which frames
 NAMED = re.compile(r"(.+)-(\d+|reference)")
@@ -93,16 +93,16 @@ def import_frames(folder: Path, output: Path, *, normals: Normals = "auto", over
         "views": {scene: [{"name": view.name} for view in views] for scene, views in scenes.items()},
     }
     if (output / MANIFEST).exists() and not overwrite:
-        kept = FrameStore.open(output).manifest
+        kept, layout = read_manifest(output)
         if any(kept.get(key) != value for key, value in asked.items()):
             raise UsageError(
                 f"{output} holds other frames, or these with other --normals. Choose another place, or add --overwrite."
             )
     else:
         clear(output, OWN, overwrite=overwrite)
-        FrameStore.create(output, asked, Layout(len(views), len(first.renders), size, first.reference is not None))
-    with alone(output):
-        store = FrameStore.open(output)
+        layout = Layout(len(views), len(first.renders), size, first.reference is not None)
+        kept = asked
+    with FrameStore.held(output, kept, layout) as store:
         missing = [place for place in range(len(views)) if place not in store.complete]
         done = len(views) - len(missing)
         for place in bar(missing, description="importing", unit="frame", total=len(views), initial=done):

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.durable import read_json, sync, write_json, writing
+from mri_n2n.durable import alone, read_json, sync, write_json, writing
 from mri_n2n.errors import UsageError
 from rendering.radiance import Planes, halved
 
@@ -51,34 +52,43 @@ class FrameStore:
     def create(cls, directory: Path, manifest: Mapping[str, Any], layout: Layout) -> "FrameStore":
         """A new one, with all the space that it will take: a disk too small is found before the first frame."""
         paths = {directory / f"{name}.npy": shape for name, shape in layout.arrays().items()}
+        shape_of = {"frames": layout.frames, "replicates": layout.replicates, "size": list(layout.size)}
+        content = {"format": FORMAT, "layout": shape_of | {"reference": layout.reference}, **manifest}
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
         try:
+            write_json(directory / MANIFEST, content)  # first: whose the rest is shows even after a kill
             for path, shape in paths.items():
                 _reserve(path, shape)
-        except UsageError:
-            for path in paths:
+            write_json(directory / RECORD, {})  # last: until then there is no store
+        except BaseException:
+            for path in (*paths, directory / MANIFEST):
                 path.unlink(missing_ok=True)
             raise
-        shape_of = {"frames": layout.frames, "replicates": layout.replicates, "size": list(layout.size)}
-        content = {"format": FORMAT, "layout": shape_of | {"reference": layout.reference}, **manifest}
-        write_json(directory / MANIFEST, content)  # last: without it there is no store
         return cls(directory, content, layout)
+
+    @classmethod
+    @contextmanager
+    def held(cls, directory: Path, manifest: Mapping[str, Any], layout: Layout) -> Iterator["FrameStore"]:
+        """One for this process alone, as it is by now; made if there is none, or if its making was killed."""
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        with alone(directory):
+            for left in directory.glob(".partial-*"):  # by a process that was killed
+                left.unlink()
+            if not (directory / RECORD).exists():
+                cls.create(directory, manifest, layout)
+            yield cls.open(directory)
 
     @classmethod
     def open(cls, directory: Path) -> "FrameStore":
         """One that is there, complete or not. Raises `UsageError` for anything else."""
-        manifest = read_json(directory / MANIFEST, "store of frames (made by mri-n2n render frames)")
+        manifest, layout = read_manifest(directory)
         try:
-            if manifest["format"] != FORMAT:
-                raise UsageError(f"{directory} is of format {manifest['format']}, expected {FORMAT}. Render it again.")
-            shape = manifest["layout"]
-            height, width = shape["size"]
-            layout = Layout(shape["frames"], shape["replicates"], (height, width), shape["reference"])
             record = read_json(directory / RECORD, "record of frames") if (directory / RECORD).exists() else {}
             complete = {int(place): dict(counts) for place, counts in record.items()}
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UsageError(f"{directory} is no store of frames, or damaged. Render it again.") from None
+            raise _no_store(directory) from None
         store = cls(directory, manifest, layout, complete)
         for name, expected in layout.arrays().items():
             if store.array(name).shape != expected:
@@ -137,6 +147,23 @@ class FrameStore:
     def counted(self, what: str) -> int:
         """Over all complete frames: values "clamped" to float16's range, or pixels "replaced" by 0."""
         return sum(counts[what] for counts in self.complete.values())
+
+
+def read_manifest(directory: Path) -> tuple[Mapping[str, Any], Layout]:
+    """A store's, which is written before anything else of it. Raises `UsageError` if there is none of ours."""
+    manifest = read_json(directory / MANIFEST, "store of frames (made by mri-n2n render frames)")
+    try:
+        if manifest["format"] != FORMAT:
+            raise UsageError(f"{directory} is of format {manifest['format']}, expected {FORMAT}. Render it again.")
+        shape = manifest["layout"]
+        height, width = shape["size"]
+        return manifest, Layout(shape["frames"], shape["replicates"], (height, width), shape["reference"])
+    except (KeyError, TypeError, ValueError):
+        raise _no_store(directory) from None
+
+
+def _no_store(directory: Path) -> UsageError:
+    return UsageError(f"{directory} is no store of frames, or damaged. Render it again.")
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:

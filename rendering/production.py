@@ -1,19 +1,19 @@
 """Frames of scenes, rendered into a store: what is missing is made, and nothing twice."""
 
-import gc
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mri_n2n.durable import alone, check_writable, clear, sha256_of
+from mri_n2n.durable import check_writable, clear, sha256_of
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
 from rendering.contact_sheet import write_contact_sheet
-from rendering.frames import MANIFEST, OWN, FrameStore, Layout
-from rendering.renderer import Pose, Renderer, chosen_variant, seed_of, vector
+from rendering.frames import MANIFEST, OWN, FrameStore, Layout, read_manifest
+from rendering.jobs import Job, Renderers
+from rendering.processes import MOST, rendered_by_processes
+from rendering.renderer import Pose, chosen_variant, seed_of, vector
 from rendering.scenes import SceneFile, find_scenes
 from rendering.views import draw_views, read_views
 
@@ -45,13 +45,17 @@ def render_frames(
     *,
     views_file: Path | None = None,
     variant: str = "auto",
+    processes: int = 1,
     overwrite: bool = False,
 ) -> FrameStore:
     """Render a scene, or a folder of them, into `output`; interrupted, the same call goes on with the same bytes.
 
-    Every render has a seed of its own, a hash of (seed, scene, view, replicate). Raises `UsageError` for scenes that
+    Every render has a seed of its own, a hash of (seed, scene, view, replicate); how many processes render changes no
+    bytes. Raises `UsageError` for scenes that
     cannot be rendered, and for an output that holds anything else.
     """
+    if not 1 <= processes <= MOST:
+        raise UsageError(f"--processes is 1 to {MOST}, got {processes}.")
     scenes = find_scenes(place)
     if views_file is not None and len(scenes) > 1:
         raise UsageError(f"--views-file is of one scene, but {place} holds {len(scenes)}. Name one.")
@@ -64,9 +68,10 @@ def render_frames(
         "views_file": None if views_file is None else sha256_of(views_file),
         "variant": chosen_variant(variant),
     }
-    renderers = _Renderers(request.size, chosen_variant(variant))
+    renderers = Renderers(request.size, chosen_variant(variant))
     if (output / MANIFEST).exists() and not overwrite:
-        _check_same(FrameStore.open(output), asked)
+        manifest, layout = read_manifest(output)
+        _check_same(output, manifest, asked)
     else:
         clear(output, OWN, overwrite=overwrite, dry_run=True)
         views = {}
@@ -79,66 +84,46 @@ def render_frames(
             views[scene.name] = [asdict(view) for view in drawn]
         clear(output, OWN, overwrite=overwrite)
         layout = Layout(sum(map(len, views.values())), request.replicates, request.size, request.reference_spp > 0)
-        FrameStore.create(output, asked | {"views": views}, layout)
-    with alone(output):
-        store = FrameStore.open(output)  # what another process has made until now counts
-        _fill(store, scenes, request, renderers)
+        manifest = asked | {"views": views}
+    with FrameStore.held(output, manifest, layout) as store:
+        _fill(store, _jobs(store, scenes, request), renderers, processes, chosen_variant(variant))
         write_contact_sheet(store)
     return store
 
 
-class _Renderers:
-    """One renderer at a time: the last one is let go before the next scene is loaded."""
-
-    def __init__(self, size: tuple[int, int], variant: str) -> None:
-        self._size, self._variant = size, variant
-        self._held: tuple[str, Renderer] | None = None
-
-    def of(self, scene: SceneFile) -> Renderer:
-        if self._held is None or self._held[0] != scene.name:
-            self._held = None
-            gc.collect()  # a scene is part of cycles
-            self._held = (scene.name, Renderer(scene.path, self._size, self._variant))
-        return self._held[1]
-
-
-def _check_same(store: FrameStore, asked: Mapping[str, Any]) -> None:
-    kept = store.manifest
+def _check_same(output: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     for name, value in (asked["request"] | {key: asked[key] for key in asked if key != "request"}).items():
-        there = kept["request"].get(name) if name in asked["request"] else kept.get(name)
+        there = kept.get("request", {}).get(name) if name in asked["request"] else kept.get(name)
         if there != value:
             raise UsageError(
-                f"{store.directory} holds frames made otherwise ({name.replace('_', '-')}). "
+                f"{output} holds frames made otherwise ({name.replace('_', '-')}). "
                 "Give the options they were made with, choose another place, or add --overwrite."
             )
 
 
-def _fill(store: FrameStore, scenes: Sequence[SceneFile], request: FrameRequest, renderers: _Renderers) -> None:
+def _jobs(store: FrameStore, scenes: Sequence[SceneFile], request: FrameRequest) -> list[Job]:
+    """The frames that the store is to have, in its order."""
     by_name = {scene.name: scene for scene in scenes}
-    frames = [
-        (by_name[name], view, Pose(*map(vector, (pose["origin"], pose["target"], pose["up"]))))
-        for name, poses in store.manifest["views"].items()
-        for view, pose in enumerate(poses)
-    ]
-    missing = [place for place in range(len(frames)) if place not in store.complete]
-    progress = bar(
-        missing, description="rendering", unit="frame", total=len(frames), initial=len(frames) - len(missing)
-    )
-    for place in progress:
-        scene, view, pose = frames[place]
-        renderer = renderers.of(scene)
-        made = [
-            renderer.frame(pose, request.spp, seed_of(request.seed, scene.name, view, replicate))
-            for replicate in range(request.replicates)
-        ]
-        planes = {
-            "colour": np.stack([frame.colour for frame in made]),
-            "albedo": np.stack([frame.albedo for frame in made]),
-            "normal": np.stack([frame.normal for frame in made]),
-        }
-        replaced = sum(frame.replaced for frame in made)
-        if store.layout.reference:
-            seed = seed_of(request.seed, scene.name, view, "reference")
-            planes["reference"], gaps = renderer.colour(pose, request.reference_spp, seed)
-            replaced += gaps
-        store.write(place, planes, replaced)
+    jobs: list[Job] = []
+    for name, poses in store.manifest["views"].items():
+        for view, pose in enumerate(poses):
+            seeds = tuple(seed_of(request.seed, name, view, replicate) for replicate in range(request.replicates))
+            reference = (request.reference_spp, seed_of(request.seed, name, view, "reference"))
+            camera = Pose(*map(vector, (pose["origin"], pose["target"], pose["up"])))
+            clean = reference if request.reference_spp else None
+            jobs.append(Job(len(jobs), by_name[name], camera, request.spp, seeds, clean))
+    return jobs
+
+
+def _fill(store: FrameStore, jobs: Sequence[Job], renderers: Renderers, processes: int, variant: str) -> None:
+    missing = [job for job in jobs if job.place not in store.complete]
+    if min(processes, len(missing)) > 1:
+        renderers.let_go()
+        made = rendered_by_processes(missing, processes, store.layout.size, variant)
+    else:
+        made = (renderers.rendered(job) for job in missing)
+    with closing(made):
+        for frame in bar(
+            made, description="rendering", unit="frame", total=len(jobs), initial=len(jobs) - len(missing)
+        ):
+            store.write(frame.place, frame.planes, frame.replaced)

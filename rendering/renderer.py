@@ -12,12 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import drjit as dr
-import mitsuba as mi
 import numpy as np
 
+from mri_n2n.child_process import signals_held
 from mri_n2n.errors import UsageError
 from rendering.radiance import Planes, without_gaps
+
+with signals_held():  # Mitsuba takes Ctrl-C while it is loaded for a broken installation
+    import drjit as dr
+    import mitsuba as mi
 
 Vector = tuple[float, float, float]
 
@@ -113,6 +116,11 @@ def seed_of(*address: object) -> int:
     """A seed of 32 bits for one rendering, the same for the same address: (seed, scene, view, replicate)."""
     digest = hashlib.blake2b("/".join(map(str, address)).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big")
+
+
+def use_threads(number: int) -> None:
+    """Have the renderers of this process use so many threads; all cores unless told."""
+    dr.set_thread_count(number)
 
 
 class Renderer:

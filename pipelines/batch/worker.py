@@ -1,18 +1,14 @@
 """A process that works on one study at a time, so that whatever a file does to it harms no other study."""
 
-import ctypes
-import multiprocessing
 import os
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.child_process import begin
 from mri_n2n.environment import memory_kills
 from pipelines.batch import attempts
 from pipelines.batch.discovery import Study
@@ -25,7 +21,6 @@ from pipelines.batch.supervision import Abandoned
 LOOK = 0.1  # seconds between looks at what else there is to heed
 START = 300.0  # seconds that the network may take to be loaded
 ONCE_MORE = (Reason.OUT_OF_MEMORY, Reason.CRASHED)
-PR_SET_PDEATHSIG = 1
 
 
 class Bug(Exception):
@@ -112,13 +107,7 @@ class Worker:
     def _ready(self) -> Connection:
         if self._connection is not None:
             return self._connection
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(self._setup, self._folder, theirs, os.getpid()), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        self._process, self._connection = begin(_serve, self._setup, self._folder)
         answer = self._answer(self._connection, START)
         if answer is None:
             return self._connection
@@ -142,16 +131,8 @@ class Worker:
                 return Reason.TIME_LIMIT
 
 
-def _serve(setup: Setup, folder: BatchFolder, connection: Connection, parent: int) -> None:
-    """Work on the studies that come through the connection, until it is closed. Signals are the parent's business."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        with suppress(OSError):  # where memory is short this process is to end, and not the one that watches
-            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    if os.getppid() != parent:
-        return
+def _serve(connection: Connection, setup: Setup, folder: BatchFolder) -> None:
+    """Work on the studies that come through the connection, until it is closed."""
     said = os.open(folder.said_aloud, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):  # what libraries print may hold names
         os.dup2(said, stream)

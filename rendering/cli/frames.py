@@ -25,6 +25,7 @@ def frames_command(
     size: Size = "256",
     seed: Annotated[int, typer.Option(help="Of the views and of all noise.")] = 0,
     variant: Variant = "auto",
+    processes: Annotated[int, typer.Option(help="Processes that render at once, each in a share of the cores.")] = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Render views of scenes, each several times with independent noise. Interrupted, it goes on."""
@@ -39,7 +40,9 @@ def frames_command(
             "Rendering by scalar_rgb, the slow one: a recent LLVM (Debian: libllvm19) or a GPU is faster.", err=True
         )
     with going_on():
-        store = render_frames(scenes, out, request, views_file=views_file, variant=variant, overwrite=overwrite)
+        store = render_frames(
+            scenes, out, request, views_file=views_file, variant=variant, processes=processes, overwrite=overwrite
+        )
     made = f"{len(store.complete)} frames of {len(store.manifest['views'])} scenes"
     typer.echo(f"{made}, {replicates} renders each ({width}×{height}, {spp} samples per pixel): {out}")
     _say_counted(store)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +90,11 @@ def test_a_rendering_that_was_stopped_goes_on_with_the_same_bytes(
         slow = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         process = subprocess.Popen([*map(str, command)], env=slow, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 60
-        while not (stopped / "complete.json").exists() and time.monotonic() < end:
+        while not (stopped / "complete.json").exists() or not FrameStore.open(stopped).complete:
+            assert time.monotonic() < end
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert (stopped / "complete.json").exists()
     else:
         import rendering.frames as module
 
@@ -122,6 +123,64 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match="Free space"):
         FrameStore.create(tmp_path / "store", {}, Layout(2, 2, (8, 8), reference=True))
     assert list((tmp_path / "store").iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], stderr=subprocess.DEVNULL
+        ).returncode
+    ):
+        pytest.skip("needs to mount a small file system, as root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_frames_complete_or_absent(
+    small_disk: Path, room: Path, cli: Callable[..., object]
+) -> None:
+    out = small_disk / "frames"
+    large, small = ("--views", 2, "--size", 256), ("--views", 2, "--size", 64)
+    rest = ("--spp", 1, "--reference-spp", 0, "--variant", SCALAR)
+    answer = cli("render", "frames", room, out, *large, *rest)
+    assert answer.code == 2
+    assert answer.err.strip().splitlines()[-1].endswith("No space left on device. Free space.")
+    assert list(out.iterdir()) == []
+    ballast = small_disk / "ballast"
+    store = FrameStore.create(out, {"views": {}}, Layout(3, 2, (64, 64), reference=False))
+    planes = {name: np.ones((2, 3, 64, 64), np.float32) for name in ("colour", "albedo", "normal")}
+    store.write(0, planes, replaced=0)
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(UsageError, match=r"complete\.json: No space left on device\. Free space"):
+        store.write(1, planes, replaced=0)
+    assert sorted(FrameStore.open(out).complete) == [0]
+    assert not list(out.glob(".partial-*"))
+    ballast.unlink()
+    FrameStore.open(out).write(1, planes, replaced=0)
+    assert sorted(FrameStore.open(out).complete) == [0, 1]
+    assert cli("render", "frames", room, out, *small, *rest, "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("killed_while", ["manifest.json", "colour.npy", "complete.json"])
+def test_a_store_whose_making_was_killed_is_made_by_the_same_command(
+    room: Path, tmp_path: Path, killed_while: str
+) -> None:
+    out = tmp_path / "frames"
+    whole = render_frames(room, tmp_path / "whole", SMALL, variant=SCALAR)
+    out.mkdir()
+    (out / f".partial-0123-{killed_while}").write_text("half of it")
+    if killed_while != "manifest.json":
+        shutil.copy(whole.directory / "manifest.json", out)
+        (out / "colour.npy").write_bytes(b"the begin")
+    render_frames(room, out, SMALL, variant=SCALAR)
+    assert contents(out) == contents(whole.directory)
 
 
 def test_a_frame_counts_what_was_clamped_and_damage_is_told(tmp_path: Path) -> None:
