@@ -12,6 +12,8 @@ from rendering.textures import Generator
 
 Parts = list[tuple[str, Mesh]]
 
+BULB = 0.055  # a bulb's radius
+
 
 @dataclass(frozen=True)
 class Bulb:
@@ -243,23 +245,24 @@ def lamp(generator: Generator, height: float, strength: float) -> Piece:
     wide, top = 0.7 * size, height - size
     foot = [(0.0, 0.0), (wide, 0.0), (wide, 0.02), (0.012, 0.04), (0.012, top), (0.0, top)]
     parts: Parts = [(metal, lathe(foot, smooth=False))]
-    bulb = 0.035
-    if generator.uniform() < 0.25:
+    bulb = BULB
+    if generator.uniform() < 0.3:
         bulb = size * 0.7
     else:
         narrow = size * generator.uniform(0.55, 0.95)
         parts.append(("shade", lathe([(size, height - 1.3 * size), (narrow, height + 0.2 * size)], smooth=False)))
-    power = strength * (0.035 / bulb) ** 2
-    return Piece(parts, 2 * size, 2 * size, height, [Bulb((0, height - 0.5 * size, 0), bulb, power)])
+    light = Bulb((0, height - 0.5 * size, 0), bulb, strength * (BULB / bulb) ** 2)
+    return Piece(parts, 2 * size, 2 * size, height, [light])
 
 
 def pendant(generator: Generator, drop: float, strength: float) -> Piece:
     """Hangs from y = 0 down: a cone, a bowl or a globe."""
     metal = str(generator.choice(["black", "brass", "lacquer", "steel"]))
     parts: Parts = [("black", cylinder(0.006, drop, 0, -drop)), ("black", cylinder(0.05, 0.03, 0, -0.03))]
-    if generator.uniform() < 0.35:
-        return Piece(parts, 0.4, 0.4, 0, [Bulb((0, -drop - 0.12, 0), 0.13, strength / 12)])
+    if generator.uniform() < 0.5:
+        globe = generator.uniform(0.1, 0.16)
+        return Piece(parts, 0.4, 0.4, 0, [Bulb((0, -drop - globe, 0), globe, strength * (BULB / globe) ** 2)])
     wide = generator.uniform(0.14, 0.24)
     shade = [(wide, -drop - 0.2), (wide * generator.uniform(0.5, 0.95), -drop - 0.1), (0.03, -drop)]
     parts.append((metal, lathe(shade, smooth=False)))
-    return Piece(parts, 0.4, 0.4, 0, [Bulb((0, -drop - 0.13, 0), 0.04, strength)])
+    return Piece(parts, 0.4, 0.4, 0, [Bulb((0, -drop - 0.18, 0), BULB, strength)])

@@ -13,9 +13,10 @@ from mri_n2n.data.selection import evenly_spread
 from mri_n2n.durable import alone, check_writable, clear, read_json, replacing, sync, write_json, writing
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
-from rendering.interiors import SCENE, SPLITS, Interior, draw_interior, write_interior
+from rendering.interiors import SPLITS, Interior, draw_interior, write_interior
 from rendering.radiance import Planes, tone_map
 from rendering.renderer import Renderer, seed_of
+from rendering.scenes import PARTIAL, USUAL
 
 MANIFEST, CONTACT, LOOK = "interiors.json", "contact.png", "look.png"
 FORMAT = 1  # another one where the same seed gives other scenes
@@ -102,12 +103,12 @@ def _check_grows(output: Path, kept: dict[str, Any], asked: dict[str, int]) -> N
 
 
 def _write_scene(interior: Interior, folder: Path) -> None:
-    partial = folder.parent / f".partial-{folder.name}"
+    partial = folder.parent / f"{PARTIAL}{folder.name}"
     with writing(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_interior(interior, partial, 1.0)
-    renderer = Renderer(partial / SCENE, SIZE, VARIANT)
+    renderer = Renderer(partial / USUAL, SIZE, VARIANT)
     seen, _ = renderer.colour(renderer.pose, SPP, seed_of("interior", folder.parent.name, folder.name))
     del renderer
     gc.collect()  # a scene is part of cycles, and only one should be alive

@@ -12,23 +12,25 @@ from rendering.lights import DAYLIGHT, LAMPS, SETUPS, Ball, Board, Light, ceilin
 from rendering.materials import Material, draw_materials
 from rendering.meshes import ball, joined, write_ply
 from rendering.rooms import WALLS, Opening, Plan, Room, build_shell, draw_window, dress_window
-from rendering.textures import Generator, Picture
+from rendering.scenes import USUAL
+from rendering.textures import Colour, Generator, Picture
 from rendering.themes import THEMES, furnish, hang
 
 SPLITS = ("training", "validation")
-SCENE = "scene.xml"
 DEPTH = 7  # of paths, at most
 
 
 @dataclass(frozen=True)
 class Interior:
-    """A scene before it is written. origin and target: its camera's, which sees `field_of_view` degrees across."""
+    """A scene before it is written. glow: radiance of lampshades, if they are lit. Its camera looks from origin to
+    target and sees `field_of_view` degrees across."""
 
     theme: str
     setup: str
     parts: Parts
     materials: dict[str, Material]
     lights: Sequence[Light]
+    glow: Colour | None
     origin: tuple[float, float, float]
     target: tuple[float, float, float]
     field_of_view: float
@@ -48,10 +50,11 @@ def draw_interior(seed: int, split: str, number: int) -> Interior:
     openings, lights = _windows(generator, plan, setup, x)
     plan.parts += build_shell(room, openings, str(generator.choice([*WALLS, "none"])))
     furnish(generator, plan, theme)
-    lit = setup in LAMPS
+    lit, glow = setup in LAMPS, None
     if lit:
         hang(generator, plan, 3 if setup == "lamps" else 1)
-        lights += of(plan.bulbs, generator)
+        lamps, glow = of(plan.bulbs, generator)
+        lights += lamps
     elif setup not in DAYLIGHT:
         parts, above = ceiling(generator, room, setup)
         plan.parts += parts
@@ -60,13 +63,14 @@ def draw_interior(seed: int, split: str, number: int) -> Interior:
         plan.parts += [("shade", ball(bulb.radius, *bulb.centre)) for bulb in plan.bulbs]
     origin = (x, float(generator.uniform(1.25, 1.7)), z)
     target = (-0.35 * x + float(generator.uniform(-0.5, 0.5)), float(generator.uniform(0.85, 1.1)), -0.2 * room.depth)
-    return Interior(theme, setup, plan.parts, materials, lights, origin, target, float(generator.uniform(60, 75)))
+    return Interior(theme, setup, plan.parts, materials, lights, glow, origin, target, float(generator.uniform(60, 75)))
 
 
 def _windows(generator: Generator, plan: Plan, setup: str, camera: float) -> tuple[list[Opening], list[Light]]:
-    """One or two, where there is daylight; else none or one at dusk. camera: its x."""
+    """One or two, where there is daylight, and two with a sun; else none, or one at dusk. camera: its x."""
     day = setup in DAYLIGHT
-    number = 1 + int(generator.uniform() < 0.35) if day else int(generator.uniform() < 0.45)
+    more = generator.uniform() < 0.4
+    number = 2 if setup == "sun" else int(day) + int(more)
     openings, lights = [], []
     for place, wall in enumerate(generator.permutation(["back", "left", "right"]).tolist()[:number]):
         opening = draw_window(generator, plan.room, wall)
@@ -89,13 +93,14 @@ def write_interior(interior: Interior, folder: Path, factor: float) -> None:
             pixels = (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name)
         write_ply(joined(mesh for own, mesh in interior.parts if own == role), folder / f"{role}.ply")
-        lines.append(f'  <shape type="ply"><string name="filename" value="{role}.ply"/>{material.text}</shape>')
+        text = material.text + (_emitter(interior.glow, factor) if role == "shade" and interior.glow else "")
+        lines.append(f'  <shape type="ply"><string name="filename" value="{role}.ply"/>{text}</shape>')
     for place, light in enumerate(interior.lights):
         if isinstance(light, Board) and light.picture is not None:
             _write_pfm(light.picture * factor, folder / f"light{place}.pfm")
         lines.append("  " + _light(light, place, factor))
     text = '<scene version="3.0.0">\n' + "\n".join(lines) + "\n</scene>\n"
-    (folder / SCENE).write_text(text)
+    (folder / USUAL).write_text(text)
 
 
 def _camera(interior: Interior) -> str:
@@ -111,24 +116,28 @@ def _camera(interior: Interior) -> str:
 
 
 def _light(light: Light, place: int, factor: float) -> str:
-    radiance = ", ".join(f"{value * factor:.4g}" for value in light.radiance)
-    emitter = f'<rgb name="radiance" value="{radiance}"/>'
+    emitter = _emitter(light.radiance, factor)
     if isinstance(light, Ball):
         x, y, z = light.centre
         shape = f'<point name="center" x="{x:.4f}" y="{y:.4f}" z="{z:.4f}"/>'
         shape += f'<float name="radius" value="{light.radius:.4f}"/>'
-        return f'<shape type="sphere">{shape}<emitter type="area">{emitter}</emitter></shape>'
+        return f'<shape type="sphere">{shape}{emitter}</shape>'
     if light.picture is not None:
         emitter = (
-            f'<texture name="radiance" type="bitmap"><string name="filename" value="light{place}.pfm"/>'
-            '<boolean name="raw" value="true"/></texture>'
+            '<emitter type="area"><texture name="radiance" type="bitmap">'
+            f'<string name="filename" value="light{place}.pfm"/><boolean name="raw" value="true"/></texture></emitter>'
         )
     matrix = " ".join(f"{value:.5f}" for value in light.matrix.ravel())
     to_world = f'<transform name="to_world"><matrix value="{matrix}"/></transform>'
-    return f'<shape type="rectangle">{to_world}<emitter type="area">{emitter}</emitter></shape>'
+    return f'<shape type="rectangle">{to_world}{emitter}</shape>'
+
+
+def _emitter(radiance: Colour, factor: float) -> str:
+    text = ", ".join(f"{value * factor:.4g}" for value in radiance)
+    return f'<emitter type="area"><rgb name="radiance" value="{text}"/></emitter>'
 
 
 def _write_pfm(picture: Picture, path: Path) -> None:
-    """Linear radiance in 32 bits, which PNG has not; rows from the bottom up."""
+    """Linear radiance in 32 bits, which PNG has not. The lowest row last: a rectangle's v runs down its picture."""
     height, width = picture.shape[:2]
-    path.write_bytes(f"PF\n{width} {height}\n-1.0\n".encode() + picture[::-1].astype("<f4").tobytes())
+    path.write_bytes(f"PF\n{width} {height}\n-1.0\n".encode() + picture.astype("<f4").tobytes())

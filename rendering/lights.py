@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from rendering.furniture import Bulb, Parts
-from rendering.meshes import box, lathe, moved
+from rendering.meshes import box, cylinder
 from rendering.rooms import THICK, WALLS, Opening, Room
 from rendering.textures import Colour, Generator, Picture, outside
 
 SETUPS = ("window", "sun", "panels", "lamps", "mixed", "spots", "strips")
 DAYLIGHT = ("window", "sun", "mixed")
 LAMPS = ("lamps", "mixed")
+
+SHADE = 3.0  # radiance of a lit lampshade, beside bulbs
 
 WARM: Colour = (1.0, 0.72, 0.44)
 NEUTRAL: Colour = (1.0, 0.90, 0.78)
@@ -41,10 +43,10 @@ class Board:
 Light = Ball | Board
 
 
-def of(bulbs: Sequence[Bulb], generator: Generator) -> list[Light]:
-    """Bulbs as lights, all of one warm colour."""
+def of(bulbs: Sequence[Bulb], generator: Generator) -> tuple[list[Light], Colour]:
+    """Bulbs as lights, all of one warm colour; and how lampshades shine with them."""
     tint = WARM if generator.uniform() < 0.7 else NEUTRAL
-    return [Ball(bulb.centre, bulb.radius, _times(tint, bulb.strength)) for bulb in bulbs]
+    return [Ball(bulb.centre, bulb.radius, _times(tint, bulb.strength)) for bulb in bulbs], _times(tint, SHADE)
 
 
 def daylight(generator: Generator, room: Room, opening: Opening, strength: float, sunny: int) -> list[Light]:
@@ -73,7 +75,7 @@ def daylight(generator: Generator, room: Room, opening: Opening, strength: float
         middle = _to_world(room, opening, 0, (opening.sill + opening.top) / 2, 0)
         centre = middle @ [*toward, 1.0]
         radius = 25 * math.tan(math.radians(generator.uniform(0.5, 1.6)))
-        power = 10 * strength * (25 / radius) ** 2 / math.pi
+        power = 3 * strength * (25 / radius) ** 2 / math.pi
         lights.append(Ball((centre[0], centre[1], centre[2]), radius, _times((1.0, 0.86, 0.66), power)))
     return lights
 
@@ -101,14 +103,12 @@ def ceiling(generator: Generator, room: Room, setup: str) -> tuple[Parts, list[L
             x = ((column + 0.5) / columns - 0.5) * room.width * 0.9
             z = ((row + 0.5) / rows - 0.5) * room.depth * 0.85
             if setup == "spots":
-                ring = lathe([(0.6 * wide, -0.1), (1.1 * wide, -0.1), (1.1 * wide, 0.0)], smooth=False)
-                parts.append(("steel", moved(ring, x, y, z)))
-                parts.append(("black", box(0.8 * wide, 0.02, 0.8 * wide, x, y - 0.03, z)))
+                parts.append(("steel", cylinder(wide, 0.03, x, y - 0.0301, z)))
             else:
                 parts.append(("trim", box(wide + 0.04, 0.04, deep + 0.04, x, y - 0.0402, z)))
             down = np.eye(4)
             down[:3, 0], down[:3, 1], down[:3, 2] = (wide / 2, 0, 0), (0, 0, deep / 2), (0, -1, 0)
-            down[:3, 3] = (x, y - (0.06 if setup == "spots" else 0.043), z)
+            down[:3, 3] = (x, y - (0.033 if setup == "spots" else 0.043), z)
             lights.append(Board(down, _times(tint, strength)))
     return parts, lights
 

@@ -191,7 +191,8 @@ def write_ply(mesh: Mesh, path: Path) -> None:
         + "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz", "u", "v"))
         + f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
-    rows = np.concatenate([mesh.vertices, mesh.normals, mesh.uv], axis=1).astype("<f4")
+    downwards = np.array([0.0, 1.0]) + mesh.uv * [1.0, -1.0]  # Mitsuba's v runs down a picture
+    rows = np.concatenate([mesh.vertices, mesh.normals, downwards], axis=1).astype("<f4")
     faces = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.faces
     path.write_bytes(header.encode() + rows.tobytes() + faces.tobytes())

@@ -1,11 +1,11 @@
 """Textures as small pictures `[h w 3]`, in [0, 1] as a screen shows them: wood, tiles, cloth, paintings, skies."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 
 Picture = NDArray[Any]
 Colour = tuple[float, float, float]
@@ -16,9 +16,19 @@ SIDE = 128
 
 def noise(generator: Generator, rows: int, columns: int, side: int = SIDE) -> Picture:
     """Smooth noise of mean 0 and deviation 1 that tiles, with so many cells along each side, `[side side]`."""
-    grid = generator.normal(size=(rows, columns))
-    smooth = zoom(grid, (side / rows, side / columns), order=3, mode="grid-wrap", grid_mode=True)
+    smooth = _cubic(rows, side) @ generator.normal(size=(rows, columns)) @ _cubic(columns, side).T
     return np.asarray((smooth - smooth.mean()) / smooth.std())
+
+
+@cache
+def _cubic(cells: int, side: int) -> Picture:
+    """Catmull and Rom's interpolation of values on a circle, `[side cells]`."""
+    cell, t = np.divmod(np.arange(side) * cells / side, 1.0)
+    weights = np.zeros((side, cells))
+    taps = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+    for offset, tap in enumerate(taps):
+        np.add.at(weights, (np.arange(side), (cell.astype(int) + offset - 1) % cells), tap / 2)
+    return weights
 
 
 def grain(generator: Generator, colour: Colour) -> Picture:
@@ -130,7 +140,7 @@ def painting(generator: Generator) -> Picture:
         picture = colours[ring % 6]
     else:
         clouds = np.stack([noise(generator, 5, 5) for _ in range(3)], axis=-1)
-        picture = colours[0] + 0.25 * clouds
+        picture = colours[0] + 0.14 * clouds
     return np.asarray(picture).clip(0.02, 0.98)
 
 

@@ -24,7 +24,7 @@ from rendering.meshes import ball, box, cushion, cylinder, flat, joined, lathe, 
 from rendering.rooms import WALLS, Plan
 from rendering.textures import Generator
 
-BULB = 160.0  # radiance of a bulb of 3.5 cm
+BRIGHT = 60.0  # radiance of a lamp's bulb
 CAMERA_SIDE = ("back", "left", "right")
 
 
@@ -33,7 +33,7 @@ def furnish(generator: Generator, plan: Plan, theme: str) -> None:
     THEMES[theme](generator, plan)
     if generator.uniform() < 0.8:
         _corner(generator, plan, plant(generator, generator.uniform(0.8, 1.7)))
-    _corner(generator, plan, lamp(generator, generator.uniform(1.35, 1.7), BULB))
+    _corner(generator, plan, lamp(generator, generator.uniform(1.35, 1.7), BRIGHT))
     for _ in range(12):
         piece = picture(generator)
         wall = str(generator.choice(CAMERA_SIDE))
@@ -45,7 +45,7 @@ def hang(generator: Generator, plan: Plan, least: int) -> None:
     """Pendants from the ceiling, until there are that many lamps."""
     kind, missing = int(generator.integers(1 << 30)), least - len(plan.bulbs)
     for place in range(missing):
-        piece = pendant(_again(kind), generator.uniform(0.25, 0.5), BULB)
+        piece = pendant(_again(kind), generator.uniform(0.25, 0.5), BRIGHT)
         z = ((place + 0.5) / missing - 0.6) * plan.room.depth * 0.8
         plan.put(piece, generator.uniform(-0.25, 0.25) * plan.room.width, z, 0, plan.room.height)
 
@@ -105,7 +105,7 @@ def dining(generator: Generator, plan: Plan) -> None:
     plan.put(vase(generator, generator.uniform(0.18, 0.32)), x, z, 0, 0.75)
     for place in range(1 if round_ else 2):
         offset = 0.0 if round_ else (place - 0.5) * 0.8
-        hanging = pendant(_again(kind), plan.room.height - 1.75, BULB * 0.7)
+        hanging = pendant(_again(kind), plan.room.height - 1.75, BRIGHT * 0.7)
         plan.put(hanging, x + (0 if degrees else offset), z + (offset if degrees else 0), 0, plan.room.height)
     _sideboard(generator, plan)
     plan.against(generator, shelf(generator, generator.uniform(0.7, 1.2), generator.uniform(1.0, 2.0)))
@@ -123,7 +123,7 @@ def bedroom(generator: Generator, plan: Plan) -> None:
             x, z = plan.room.spot(wall, along + side * (sleeping.width / 2 + 0.27), 0.22)
             if plan.stand(night, x, z, WALLS[wall], gap=0.0):
                 plan.walls.append((wall, along + side * (sleeping.width / 2 + 0.27), 0.42, 0, 1.0))
-                plan.put(lamp(_again(kind + 1), 0.42, BULB * 0.6), x, z, 0, 0.5)
+                plan.put(lamp(_again(kind + 1), 0.42, BRIGHT * 0.6), x, z, 0, 0.5)
         _rug(generator, plan, *plan.room.spot(wall, along, 1.9), WALLS[wall])
     plan.against(generator, cabinet(generator, generator.uniform(1.2, 1.8), 2.0, 0.55))
     _sideboard(generator, plan)
@@ -138,7 +138,7 @@ def study(generator: Generator, plan: Plan) -> None:
         wall, along = at
         x, z = plan.room.spot(wall, along, 0.3)
         plan.put(screen(generator, 0.55), x, z, WALLS[wall] + generator.uniform(-15, 15), 0.74)
-        plan.put(lamp(generator, 0.45, BULB * 0.6), *plan.room.spot(wall, along + 0.5, 0.25), WALLS[wall], 0.74)
+        plan.put(lamp(generator, 0.45, BRIGHT * 0.6), *plan.room.spot(wall, along + 0.5, 0.25), WALLS[wall], 0.74)
         pile = joined(moved(box(0.2, 0.03, 0.26), 0, 0.03 * place) for place in range(4))
         plan.put(Piece([("cloth3", pile)], 0.2, 0.3), *plan.room.spot(wall, along - 0.5, 0.35), 12, 0.74)
         plan.put(chair(generator), *plan.room.spot(wall, along, 0.95), WALLS[wall] + 180 + generator.uniform(-30, 30))
@@ -188,7 +188,7 @@ def kitchen(generator: Generator, plan: Plan) -> None:
             spot = {0.0: (0, -0.62), 90.0: (-0.62, 0), -90.0: (0.62, 0), 180.0: (0, 0.62)}[turn]
             plan.put(chair(_again(kind)), x + spot[0], z + spot[1], turn + generator.uniform(-15, 15))
         plan.floor.append((x, z, 1.0, 1.0))
-        plan.put(pendant(generator, room.height - 1.8, BULB), x, z, 0, room.height)
+        plan.put(pendant(generator, room.height - 1.8, BRIGHT), x, z, 0, room.height)
     plan.against(generator, cabinet(generator, 0.7, 1.9, 0.6))
 
 
@@ -278,7 +278,7 @@ def _upon(
         elif kind < 0.85:
             thing = Piece([("books", moved(joined(books(generator, 0.2, 0.28)), -0.1))], 0.2, 0.2)
         else:
-            thing = lamp(generator, 0.4, BULB * 0.5)
+            thing = lamp(generator, 0.4, BRIGHT * 0.5)
         plan.put(thing, *spot, degrees, y)
 
 
