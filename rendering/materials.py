@@ -65,7 +65,6 @@ def draw_materials(generator: Generator, *, tiled: bool) -> dict[str, Material]:
         "mirror": _metal("Ag", 0.0),
         "glass": _glass("dielectric"),
         "frosted": _glass("roughdielectric", float(generator.uniform(0.1, 0.3))),
-        "pane": _glass("thindielectric"),
         "ceramic": _plastic(_rgb(cloths[generator.integers(3)])),
         "ceramic2": _coated(_rgb(accent if generator.uniform() < 0.5 else WHITE), 0.2),
         "leaf": _coated(_rgb((0.20, float(generator.uniform(0.34, 0.48)), 0.16)), 0.25),
