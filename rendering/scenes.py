@@ -10,6 +10,7 @@ from mri_n2n.durable import reading, sha256_of
 from mri_n2n.errors import UsageError
 
 USUAL = "scene.xml"
+PARTIAL = ".partial-"  # how a folder is named that is being written
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def find_scenes(place: Path) -> list[SceneFile]:
     """A scene's file, or every scene.xml below a folder, by name. Raises `UsageError` if there is none."""
     with reading(place):
         if place.is_dir():
-            paths = sorted(place.rglob(USUAL))
+            paths = sorted(path for path in place.rglob(USUAL) if not path.parent.name.startswith(PARTIAL))
             if not paths:
                 raise UsageError(f"no {USUAL} in {place} or below. Name a scene's .xml, or a folder of scenes.")
         elif place.is_file():

@@ -2,7 +2,7 @@
 
 import typer
 
-from rendering.cli.frames import export_command, frames_command, import_command
+from rendering.cli.frames import export_command, frames_command, import_command, interiors_command
 from rendering.cli.training import flythrough_command, train_command
 from rendering.cli.use import denoise_command, evaluate_command, upload_command
 
@@ -11,6 +11,7 @@ render = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+render.command("interiors")(interiors_command)
 render.command("frames")(frames_command)
 render.command("export")(export_command)
 render.command("import")(import_command)

@@ -50,6 +50,22 @@ def frames_command(
     typer.echo(f"Next: mri-n2n render train {out}")
 
 
+def interiors_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the scenes.")],
+    training: Annotated[int, typer.Option(help="Scenes to train on.")] = 24,
+    validation: Annotated[int, typer.Option(help="Other scenes, to validate on.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw furnished rooms and write them as scenes of Mitsuba 3, for `render frames`. Interrupted, it goes on."""
+    from rendering.interior_sets import CONTACT, InteriorSet, write_interiors
+
+    with going_on():
+        made = write_interiors(out, InteriorSet(training, validation, seed), overwrite=overwrite)
+    typer.echo(f"{training} training and {validation} validation scenes, {made} of them made now: {out}")
+    typer.echo(f"Look at {out / CONTACT} before rendering them.")
+
+
 def export_command(
     frames: Annotated[Path, typer.Argument(help="Folder of frames.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images.")],
