@@ -72,9 +72,9 @@ def evaluate(
     return scores
 
 
-def mean_of(scores: Sequence[Score], method: str, metric: str = "psnr") -> Estimate:
-    """A method's mean over views, with its 95 % bootstrap interval over them."""
-    return estimate([(_view(s), getattr(s, metric)) for s in scores if s.method == method])
+def mean_of(scores: Sequence[Score], methods: Sequence[str], metric: str = "psnr") -> Estimate:
+    """The mean of a method (or of several, the seeds of one) over views, with its 95 % bootstrap interval over them."""
+    return estimate([(_view(s), getattr(s, metric)) for s in scores if s.method in methods])
 
 
 def difference(scores: Sequence[Score], first: Sequence[str], second: Sequence[str], metric: str = "psnr") -> Estimate:
@@ -93,6 +93,6 @@ def table(scores: Sequence[Score]) -> str:
     """Markdown: PSNR and brightness of every method."""
     lines = ["| method | PSNR, dB | brightness beside the reference |", "| --- | --- | --- |"]
     for method in dict.fromkeys(score.method for score in scores):
-        quality, brightness = (mean_of(scores, method, metric) for metric in ("psnr", "brightness"))
+        quality, brightness = (mean_of(scores, [method], metric) for metric in ("psnr", "brightness"))
         lines.append(f"| {method} | {quality} | {brightness:.3f} |")
     return "\n".join(lines)

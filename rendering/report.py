@@ -74,7 +74,7 @@ def report_on_frames(
         "views": store.layout.frames,
         "interval": INTERVAL,
         "methods": {
-            title: {metric: asdict(mean_of(scores, title, metric)) for metric in ("psnr", "brightness")}
+            title: {metric: asdict(mean_of(scores, [title], metric)) for metric in ("psnr", "brightness")}
             for title in titles
         },
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +29,33 @@ NETWORK = "network"
 
 @dataclass(frozen=True)
 class Split:
-    """Frames to train on, and others, of whole scenes where there are several, to watch over it."""
+    """Frames to train on, rows of one store, and others to watch over it, rows of the same or of another."""
 
     training: tuple[int, ...]
+    watched: FrameStore
     held_out: tuple[int, ...]
     about: str
 
 
-def split(store: FrameStore) -> Split:
-    """The last scenes of a store are held out; of a single scene its last views."""
+def split(store: FrameStore, validation: FrameStore | None = None) -> Split:
+    """All frames for training where there are others for validation; else the last scenes are held out.
+
+    Of a single scene it is the last views.
+    """
+    everything = tuple(range(store.layout.frames))
+    if validation is not None:
+        held_out = tuple(range(validation.layout.frames))
+        return Split(everything, validation, held_out, f"{len(validation.rows())} other scenes")
     scenes = list(store.rows().values())
+    if len(everything) < 2:
+        raise UsageError(f"{store.directory} has one frame, expected two at least: one is held out. Render more views.")
     if len(scenes) > 1:
         last = max(1, len(scenes) // HELD_OUT_SCENES)
-        training, held_out = (tuple(chain.from_iterable(own)) for own in (scenes[:-last], scenes[-last:]))
-        return Split(training, held_out, f"{last} of {len(scenes)} scenes")
-    rows = list(scenes[0])
-    last = max(1, len(rows) // HELD_OUT_VIEWS)
-    if len(rows) < 2:
-        raise UsageError(f"{store.directory} has one frame, expected two at least: one is held out. Render more views.")
-    return Split(tuple(rows[:-last]), tuple(rows[-last:]), f"{last} of {len(rows)} views of the only scene")
+        first, about = scenes[-last].start, f"{last} of {len(scenes)} scenes"
+    else:
+        last = max(1, len(everything) // HELD_OUT_VIEWS)
+        first, about = len(everything) - last, f"{last} of {len(everything)} views of the only scene"
+    return Split(everything[:first], store, everything[first:], about)
 
 
 def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
@@ -65,10 +72,16 @@ def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
 
 
 def create_frames_run(
-    directory: Path, recipe: Recipe[Any], store: FrameStore, device: torch.device, *, overwrite: bool = False
+    directory: Path,
+    recipe: Recipe[Any],
+    store: FrameStore,
+    device: torch.device,
+    *,
+    validation: FrameStore | None = None,
+    overwrite: bool = False,
 ) -> Run:
     """A new run on the frames of a store."""
-    parts = split(store)
+    parts = split(store, validation)
     about = {
         "path": str(store.directory.resolve()),
         "fingerprint": store.fingerprint,
@@ -85,6 +98,7 @@ def train_on_frames(
     store: FrameStore,
     device: torch.device,
     *,
+    validation: FrameStore | None = None,
     resume: bool = False,
     save_seconds: float = 60.0,
     track: bool = True,
@@ -92,7 +106,7 @@ def train_on_frames(
 ) -> bool:
     """Train `run` on the frames it was begun with; see `run_training`."""
     run.check_data(store.fingerprint)
-    recipe, parts = run.recipe, split(store)
+    recipe, parts = run.recipe, split(store, validation)
     clean = corruption_of(recipe).targets == "clean"
     batch_size = recipe.optimisation.batch_size
     loader = FrameLoader(
@@ -100,7 +114,7 @@ def train_on_frames(
     )
 
     def monitor(network: nn.Module) -> FrameMonitor:
-        return FrameMonitor(run, store, parts.held_out, network, device, world)
+        return FrameMonitor(run, parts.watched, parts.held_out, network, device, world)
 
     with loader:
         return run_training(
@@ -135,12 +149,12 @@ class FrameMonitor:
         if not self._store.layout.reference:
             return {}
         scores = evaluate(self._store, {NETWORK: self._denoise}, self._rows, quiet=True)
-        quality = mean_of(scores, NETWORK).mean
+        quality = mean_of(scores, [NETWORK]).mean
         self.latest = f"{quality:.2f} dB"
         return {
-            f"validation/psnr/{INPUT}": mean_of(scores, INPUT).mean,
+            f"validation/psnr/{INPUT}": mean_of(scores, [INPUT]).mean,
             f"validation/psnr/{NETWORK}": quality,
-            f"validation/brightness/{NETWORK}": mean_of(scores, NETWORK, "brightness").mean,
+            f"validation/brightness/{NETWORK}": mean_of(scores, [NETWORK], "brightness").mean,
         }
 
     def _draw(self, step: int) -> None:

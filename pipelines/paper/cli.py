@@ -8,6 +8,7 @@ import typer
 from mri_n2n.cli.options import Device
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import SOME_FAILED
+from rendering.cli.options import Variant, going_on
 
 reproduce = typer.Typer(help="Repeat tables and figures of the paper.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,6 +27,10 @@ PHOTOGRAPH_FIGURES = {
     "fig3": "Text removal: L1 against L2 (Fig 3).",
     "fig4": "Random-valued impulses: L0, L1, L2 (Fig 4).",
     "fig5": "Random-valued impulses of every density: L0 against L1 (Fig 5).",
+}
+RENDERING_FIGURES = {
+    "fig6": "Renderings: losses and scales, 8 samples per pixel (Fig 6).",
+    "fig7": "Renderings: noisy and clean targets, 64 samples per pixel (Fig 7).",
 }
 
 
@@ -150,3 +155,45 @@ def _photograph_command(name: str, about: str) -> None:
 
 for _name, _about in PHOTOGRAPH_FIGURES.items():
     _photograph_command(_name, _about)
+
+
+def _rendering_command(name: str, about: str) -> None:
+    """Add the command of one experiment on renderings."""
+
+    def command(
+        scenes: Annotated[
+            Path | None,
+            typer.Argument(
+                help="A folder with scenes in training/ and validation/.", show_default="interiors, drawn for it"
+            ),
+        ] = None,
+        scale: Scale = "smoke",
+        output: Annotated[
+            Path | None, typer.Option(help="Folder for runs and results.", show_default=f"runs/{name}-SCALE")
+        ] = None,
+        frames: Annotated[Path, typer.Option(help="Folder where scenes and frames are kept.")] = Path("frames"),
+        variant: Variant = "auto",
+        device: Device = "auto",
+    ) -> None:
+        from importlib import import_module
+
+        from mri_n2n.environment import chosen_device
+        from pipelines.paper.renderings import SCALES
+        from pipelines.rendering_experiments import Studio, run_rendering_experiment
+
+        folder = output or Path("runs") / f"{name}-{scale}"
+        experiment = getattr(import_module(f"pipelines.paper.{name}"), name)()
+        studio = Studio(frames, scenes, chosen_device(device), variant)
+        with going_on():
+            text = run_rendering_experiment(experiment, SCALES[scale], studio, folder)
+        if text is None:
+            typer.echo("Stopped and saved. Go on with the same command.")
+            raise typer.Exit(INTERRUPTED)
+        typer.echo(text)
+        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mlflow ui")
+
+    reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
+
+
+for _name, _about in RENDERING_FIGURES.items():
+    _rendering_command(_name, _about)

@@ -151,10 +151,10 @@ def test_scores_are_of_tone_mapped_images(tmp_path: Path) -> None:
 
     scores = evaluate(store, {"half": half})
     assert [score.scene for score in scores if score.method == "half"] == ["hall", "hall", "attic", "attic"]
-    assert mean_of(scores, "half", "brightness").mean < 0.9
+    assert mean_of(scores, ["half"], "brightness").mean < 0.9
     gain = difference(scores, ["half"], ["input"])
     assert gain.low is not None
-    assert gain.low <= gain.mean == pytest.approx(mean_of(scores, "half").mean - mean_of(scores, "input").mean)
+    assert gain.low <= gain.mean == pytest.approx(mean_of(scores, ["half"]).mean - mean_of(scores, ["input"]).mean)
     black, grey = np.zeros((3, 8, 8), np.float32), np.full((3, 8, 8), 1.0, np.float32)
     assert psnr(black, grey) == pytest.approx(-20 * np.log10(0.5 ** (1 / 2.2)))
     assert psnr(grey, grey) == np.inf
