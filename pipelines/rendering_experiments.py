@@ -27,6 +27,7 @@ from rendering.interior_sets import InteriorSet, write_interiors
 from rendering.production import FrameRequest, render_frames
 from rendering.recipes import RENDERINGS
 from rendering.report import denoiser_of, example_row, open_image_denoise_methods
+from rendering.scenes import find_scenes
 from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
 
 SHOWN = 3
@@ -53,8 +54,9 @@ class Studio:
         return interiors
 
     def rendered(self, scenes: Path, request: FrameRequest, name: str, views_file: Path | None = None) -> FrameStore:
-        """The frames of a request, from disk if they were rendered before: the folder's name is a hash of it."""
-        asked = [str(scenes.resolve()), asdict(request), None if views_file is None else views_file.read_text()]
+        """The frames of a request, from disk if they were rendered before: the folder's name is a hash of all of it."""
+        hashes = [scene.sha256 for scene in find_scenes(scenes)]
+        asked = [hashes, asdict(request), None if views_file is None else views_file.read_text()]
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
         place = self.frames / f"{name}-{key}"
         say(f"{place.name}:")

@@ -18,6 +18,7 @@ Scale = Annotated[
         help="smoke: below a minute; small: about 45 minutes on two CPU cores; paper: the full protocol, on a GPU."
     ),
 ]
+Frames = Annotated[Path, typer.Option(help="Folder where scenes and frames are kept.")]
 PHOTOGRAPH_FIGURES = {
     "table1": "Gaussian, Poisson and Bernoulli noise, clean and noisy targets (Table 1).",
     "fig1a": "RED30 on Gaussian noise: how clean and noisy targets converge (Fig 1a).",
@@ -171,7 +172,7 @@ def _rendering_command(name: str, about: str) -> None:
         output: Annotated[
             Path | None, typer.Option(help="Folder for runs and results.", show_default=f"runs/{name}-SCALE")
         ] = None,
-        frames: Annotated[Path, typer.Option(help="Folder where scenes and frames are kept.")] = Path("frames"),
+        frames: Frames = Path("frames"),
         variant: Variant = "auto",
         device: Device = "auto",
     ) -> None:
@@ -197,3 +198,35 @@ def _rendering_command(name: str, about: str) -> None:
 
 for _name, _about in RENDERING_FIGURES.items():
     _rendering_command(_name, _about)
+
+
+@reproduce.command("fig8")
+def fig8_command(
+    scene: Annotated[
+        Path | None, typer.Argument(help="A scene of Mitsuba 3 (.xml).", show_default="an interior, drawn for it")
+    ] = None,
+    scale: Scale = "smoke",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for runs and results.", show_default="runs/fig8-SCALE")
+    ] = None,
+    frames: Frames = Path("frames"),
+    variant: Variant = "auto",
+    device: Device = "auto",
+) -> None:
+    """Renderings: training while the camera flies, noisy and clean targets (Fig 8). Interrupted, it goes on."""
+    from mri_n2n.environment import chosen_device
+    from pipelines.flight_experiments import run_flight
+    from pipelines.paper.renderings import SCALES
+    from pipelines.rendering_experiments import Studio
+
+    folder = output or Path("runs") / f"fig8-{scale}"
+    studio = Studio(frames, None, chosen_device(device), variant)
+    with going_on():
+        place = scene or studio.scenes_of(SCALES[scale]) / "validation" / "interior-000" / "scene.xml"
+        text = run_flight(SCALES[scale], studio, place, folder)
+    if text is None:
+        typer.echo("Stopped and saved. Go on with the same command.")
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(text)
+    typer.echo(f"Table: {folder / 'results.md'}; curves: {folder / 'fig8.png'}")
+    typer.echo(f"Video: {folder / 'noisy-targets-seed-0' / 'flythrough.webp'}; runs side by side: mlflow ui")

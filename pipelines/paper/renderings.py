@@ -40,9 +40,8 @@ class RenderingExperiment:
 class RenderingScale:
     """How large an experiment is. rate: of networks that give the logarithm of radiance; the others have the paper's.
 
-    scenes, views: of training, and of validation; size: pixels (height, width).
-
-    reference_spp, clean_spp: samples per pixel of what is scored against, and of clean targets. frames: of a flight.
+    scenes, views: of training, and of validation; size: pixels (height, width). reference_spp, clean_spp: samples per
+    pixel of what is scored against, and of clean targets. frames, flight_size: of a flight.
     """
 
     name: ScaleName
