@@ -23,7 +23,7 @@ from pipelines.paper.renderings import Arm, RenderingExperiment, RenderingScale
 from pipelines.rendering_results import Findings, results
 from rendering.evaluation import Method, evaluate
 from rendering.frames import FrameStore
-from rendering.interior_sets import InteriorSet, write_interiors
+from rendering.interiors.sets import InteriorSet, write_interiors
 from rendering.production import FrameRequest, render_frames
 from rendering.recipes import RENDERINGS
 from rendering.report import denoiser_of, example_row, open_image_denoise_methods

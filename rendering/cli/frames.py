@@ -58,7 +58,7 @@ def interiors_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw furnished rooms and write them as scenes of Mitsuba 3, for `render frames`. Interrupted, it goes on."""
-    from rendering.interior_sets import CONTACT, InteriorSet, write_interiors
+    from rendering.interiors.sets import CONTACT, InteriorSet, write_interiors
 
     with going_on():
         made = write_interiors(out, InteriorSet(training, validation, seed), overwrite=overwrite)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import rendering.interior_sets as sets
+import rendering.interiors.sets as sets
 from mri_n2n.errors import UsageError
-from rendering.interior_sets import BRIGHTNESS, InteriorSet, factor_for, write_interiors
-from rendering.interiors import draw_interior, write_interior
-from rendering.lights import SETUPS
-from rendering.meshes import Mesh, ball, box, curtain, cushion, lathe, leaf, turned
+from rendering.interiors.interior import draw_interior, write_interior
+from rendering.interiors.lights import SETUPS
+from rendering.interiors.meshes import Mesh, ball, box, curtain, cushion, lathe, leaf, turned
+from rendering.interiors.sets import BRIGHTNESS, InteriorSet, factor_for, write_interiors
+from rendering.interiors.themes import THEMES
 from rendering.radiance import tone_map
 from rendering.renderer import Renderer
 from rendering.scenes import find_scenes
-from rendering.themes import THEMES
 from rendering.views import draw_views
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rendering.furniture import (
+from rendering.interiors.furniture import (
     Piece,
     bed,
     books,
@@ -20,9 +20,9 @@ from rendering.furniture import (
     table,
     vase,
 )  # fmt: skip
-from rendering.meshes import ball, box, cushion, cylinder, flat, joined, lathe, moved, turned
-from rendering.rooms import WALLS, Plan
-from rendering.textures import Generator
+from rendering.interiors.meshes import ball, box, cushion, cylinder, flat, joined, lathe, moved, turned
+from rendering.interiors.rooms import WALLS, Plan
+from rendering.interiors.textures import Generator
 
 BRIGHT = 60.0  # radiance of a lamp's bulb
 CAMERA_SIDE = ("back", "left", "right")

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from rendering.furniture import Bulb, Parts, Piece, placed
-from rendering.meshes import box, curtain, cylinder, moved, turned
-from rendering.textures import Generator
+from rendering.interiors.furniture import Bulb, Parts, Piece, placed
+from rendering.interiors.meshes import box, curtain, cylinder, moved, turned
+from rendering.interiors.textures import Generator
 
 WALLS = {"back": 0.0, "left": 90.0, "right": -90.0, "front": 180.0}  # how a thing is turned that has its back to it
 THICK = 0.22

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rendering import textures
-from rendering.textures import Colour, Generator, Picture
+from rendering.interiors import textures
+from rendering.interiors.textures import Colour, Generator, Picture
 
 # Of walls, an accent, three cloths: as a screen shows them.
 PALETTES: Sequence[Sequence[Colour]] = (

@@ -13,7 +13,7 @@ from mri_n2n.data.selection import evenly_spread
 from mri_n2n.durable import alone, check_writable, clear, read_json, replacing, sync, write_json, writing
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
-from rendering.interiors import SPLITS, Interior, draw_interior, write_interior
+from rendering.interiors.interior import SPLITS, Interior, draw_interior, write_interior
 from rendering.radiance import Planes, tone_map
 from rendering.renderer import Renderer, seed_of
 from rendering.scenes import PARTIAL, USUAL

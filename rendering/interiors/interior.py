@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rendering.furniture import Parts
-from rendering.lights import DAYLIGHT, LAMPS, SETUPS, Ball, Board, Light, ceiling, daylight, of
-from rendering.materials import Material, draw_materials
-from rendering.meshes import ball, joined, write_ply
-from rendering.rooms import WALLS, Opening, Plan, Room, build_shell, draw_window, dress_window
+from rendering.interiors.furniture import Parts
+from rendering.interiors.lights import DAYLIGHT, LAMPS, SETUPS, Ball, Board, Light, ceiling, daylight, of
+from rendering.interiors.materials import Material, draw_materials
+from rendering.interiors.meshes import ball, joined, write_ply
+from rendering.interiors.rooms import WALLS, Opening, Plan, Room, build_shell, draw_window, dress_window
+from rendering.interiors.textures import Colour, Generator, Picture
+from rendering.interiors.themes import THEMES, furnish, hang
 from rendering.scenes import USUAL
-from rendering.textures import Colour, Generator, Picture
-from rendering.themes import THEMES, furnish, hang
 
 SPLITS = ("training", "validation")
 DEPTH = 7  # of paths, at most

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rendering.furniture import Bulb, Parts
-from rendering.meshes import box, cylinder
-from rendering.rooms import THICK, WALLS, Opening, Room
-from rendering.textures import Colour, Generator, Picture, outside
+from rendering.interiors.furniture import Bulb, Parts
+from rendering.interiors.meshes import box, cylinder
+from rendering.interiors.rooms import THICK, WALLS, Opening, Room
+from rendering.interiors.textures import Colour, Generator, Picture, outside
 
 SETUPS = ("window", "sun", "panels", "lamps", "mixed", "spots", "strips")
 DAYLIGHT = ("window", "sun", "mixed")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rendering.materials import PICTURES
-from rendering.meshes import Mesh, ball, box, cushion, cylinder, flat, joined, lathe, leaf, moved, turned
-from rendering.textures import Generator
+from rendering.interiors.materials import PICTURES
+from rendering.interiors.meshes import Mesh, ball, box, cushion, cylinder, flat, joined, lathe, leaf, moved, turned
+from rendering.interiors.textures import Generator
 
 Parts = list[tuple[str, Mesh]]
 

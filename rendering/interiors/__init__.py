@@ -1,0 +1,1 @@
+"""Furnished rooms drawn from a seed, as scenes of Mitsuba 3."""
