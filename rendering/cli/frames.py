@@ -98,8 +98,8 @@ def import_command(
     away = facing_away(store)
     if away:
         typer.echo(
-            f"In {away} frames normals look away from the camera on average: of other axes (see --normals), or of "
-            "surfaces seen from behind."
+            f"In {away} frames normals look away from the camera on average: of other axes, most likely. Look at the "
+            "picture, and see --normals."
         )
     typer.echo(f"Look at {out / CONTACT} before training on them.")
     typer.echo(f"Next: mri-n2n render train {out}")
