@@ -10,8 +10,9 @@ from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from rendering.flythrough import KEYFRAMES, Flight, camera_path
+from rendering.jobs import Renderers
 from rendering.recipes import RENDERINGS
-from rendering.renderer import Pose, Renderer, vector
+from rendering.renderer import Pose, vector
 from rendering.scenes import find_scenes
 from rendering.views import draw_views, read_views
 
@@ -37,11 +38,14 @@ def planned_flight(
         raise UsageError(f"{scene} holds {len(found)} scenes, a flight goes through one. Name its scene.xml.")
     if crop > min(size):
         raise UsageError(f"crops of {crop} pixels do not fit into frames of {size[1]}×{size[0]}: lower --crop.")
-    renderer = Renderer(found[0].path, size, variant)
+    renderers = Renderers(size, variant)
+    renderer = renderers.of(found[0])
     if keyframes is None:
         stops = draw_views(renderer, found[0].name, KEYFRAMES, seed)
     else:
         stops = read_views(keyframes, renderer.pose.up)
+    del renderer
+    renderers.let_go()
     poses = camera_path(stops, frames, closed=keyframes is None)
     return Flight(found[0], tuple(poses), size, *samples, seed)
 

@@ -73,7 +73,7 @@ class Flight:
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-class Rendered:
+class FlightRenderer:
     """The source that renders a flight. It loads the scene when first called, and stays in the thread that called."""
 
     def __init__(self, flight: Flight, variant: str) -> None:

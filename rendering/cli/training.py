@@ -133,7 +133,7 @@ def flythrough_command(
     from mri_n2n.environment import chosen_device
     from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
     from rendering.flights import begun_flight, create_flight_run, mean_seconds, planned_flight
-    from rendering.flythrough import Rendered
+    from rendering.flythrough import FlightRenderer
     from rendering.online import keep_pictures, online_recipe, train_online, write_video
     from rendering.recipes import RENDERINGS
     from rendering.renderer import chosen_variant
@@ -156,7 +156,7 @@ def flythrough_command(
         )
         run = create_flight_run(path, recipe, flight, drawn, chosen, overwrite=overwrite)
     began = run.state_path.exists()
-    ended = train_online(run, Rendered(flight, drawn), chosen, resume=began, watch=keep_pictures(run))
+    ended = train_online(run, FlightRenderer(flight, drawn), chosen, resume=began, watch=keep_pictures(run))
     if not ended:
         typer.echo(f"Stopped and saved. Go on with: mri-n2n render flythrough --resume {run.directory}")
         raise typer.Exit(INTERRUPTED)

@@ -1,6 +1,8 @@
 """Renders denoised by a trained network: files of OpenEXR in and out."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +117,10 @@ def test_brighter_renders_are_denoised_alike_and_sizes_and_tiles_do_not_matter(t
     whole = restored(trained.network(), seen, CPU)
     tiled = restored(trained.network(), seen, CPU, tile=64, most_values=1)
     assert torch.allclose(whole, tiled, atol=1e-5)
+
+
+def test_who_has_frames_needs_no_renderer() -> None:
+    """Training and denoising work where Mitsuba is not installed."""
+    code = "import sys; sys.modules['mitsuba'] = None; import rendering.training, rendering.denoised_files, rendering.report"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

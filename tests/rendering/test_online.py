@@ -14,7 +14,7 @@ from PIL import Image
 
 from mri_n2n.errors import UsageError
 from mri_n2n.run_directory import Run, create_run, open_run
-from rendering.flythrough import Flight, Rendered, Shot, camera_path, stored
+from rendering.flythrough import Flight, FlightRenderer, Shot, camera_path, stored
 from rendering.online import STEPS, online_recipe, train_online
 from rendering.recipes import RENDERINGS
 from rendering.renderer import Pose
@@ -55,9 +55,9 @@ def test_a_way_is_smooth_goes_through_its_keyframes_and_closes() -> None:
 def test_a_flight_is_the_same_whenever_it_is_flown(room: Path) -> None:
     scene = find_scenes(room)[0]
     flight = Flight(scene, tuple(camera_path(STOPS, 3, closed=True)), (24, 32), 1, 4, 2, seed=1)
-    whole, other = Rendered(flight, SCALAR), Rendered(replace(flight, seed=2), SCALAR)
+    whole, other = FlightRenderer(flight, SCALAR), FlightRenderer(replace(flight, seed=2), SCALAR)
     shots = [whole(frame) for frame in range(3)]
-    again = Rendered(flight, SCALAR)(2)
+    again = FlightRenderer(flight, SCALAR)(2)
     assert np.array_equal(again.renders, shots[2].renders)
     assert not np.array_equal(other(2).renders, shots[2].renders)
     assert shots[0].renders.shape == (2, 9, 24, 32)
