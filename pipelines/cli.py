@@ -17,7 +17,10 @@ from pipelines.paper.cli import reproduce
 from rendering.cli import render
 
 EXTRAS = dict.fromkeys(("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK"), "research")
-EXTRAS |= {"mitsuba": "rendering"}  # what reconstruction does without, and the extra that brings it
+EXTRAS |= {
+    "mitsuba": "rendering",
+    "OpenEXR": "rendering",
+}  # what reconstruction does without, and the extra that brings it
 LATER = 5.0  # seconds in which a failed process's others are stopped
 
 app.add_typer(photos, name="photos")
