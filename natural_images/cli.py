@@ -106,9 +106,7 @@ def train_command(
         else:
             task = noise_task(noise_model(noise, low, high, bandwidth), targets, loss)
             kind = f"{noise}-{targets}"
-        sizes: dict[str, Any] = {"in_channels": channels, "out_channels": channels} | (
-            {} if width is None else {"width": width}
-        )
+        sizes = {"in_channels": channels, "out_channels": channels} | ({} if width is None else {"width": width})
         spec = UNetSpec(**sizes) if network == "unet" else RED30Spec(**sizes)
         schedule = RampedRate(peak=learning_rate, ramp_up=0.0, ramp_down=ramp_down, last_momentum=0.9)
         optimisation = Optimisation(steps, batch_size, schedule, bf16=precision == "bf16", compile=compile)

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from mri_n2n import environment
 from mri_n2n.durable import read_json, write_csv, write_json, write_text
 from mri_n2n.progress import say
 from mri_n2n.run_directory import Run, create_run, open_run
@@ -15,19 +19,18 @@ from mri_n2n.scores import Estimate, estimate
 from mri_n2n.tracking import announce_experiment
 from pipelines.experiments import check_own, tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
-from pipelines.paper.fig8 import ARMS, LAST, SPP
+from pipelines.paper.fig8 import ARMS, LAST, SCORED, SPP
 from pipelines.paper.renderings import RenderingScale
 from pipelines.rendering_experiments import Studio, check_same_recipe, slug
 from rendering.evaluation import INPUT
 from rendering.flights import PARTS, planned_flight
-from rendering.flythrough import Flight, stored
+from rendering.flythrough import Flight, FlightRequest, stored
 from rendering.frames import FrameStore
 from rendering.online import BOTH, NETWORK, keep_pictures, online_recipe, train_online, write_video
 from rendering.production import FrameRequest
 from rendering.recipes import RENDERINGS
 from rendering.renderer import Renderer, chosen_variant, seed_of
 
-BLOCK = 10  # frames that count as one where intervals are drawn: neighbours look alike
 TIMED = 3  # frames
 
 
@@ -39,13 +42,16 @@ def run_flight(scale: RenderingScale, studio: Studio, scene: Path, folder: Path)
     check_own(folder)
     announce_experiment(folder)
     variant = chosen_variant(studio.variant)
-    flight = planned_flight(
-        scene, None, scale.frames, scale.flight_size, scale.crop, (SPP, scale.clean_spp, 1), 0, variant
-    )
-    way = folder / "way.json"
-    write_json(way, [asdict(pose) for pose in flight.poses])
+    asked = FlightRequest(scale.flight_size, SPP, scale.reference_spp, SCORED, scale.clean_spp)
+    flight = planned_flight(scene, None, scale.frames, asked, variant)
+    ways = {"flight": flight.poses, "scored": flight.poses[::SCORED]}
+    for name, poses in ways.items():
+        write_json(folder / f"{name}.json", [asdict(pose) for pose in poses])
     request = FrameRequest(1, 2, SPP, scale.clean_spp, scale.flight_size, seed=3)
-    store = studio.rendered(scene, request, "flight", way)
+    store = studio.rendered(scene, request, "flight", folder / "flight.json")
+    to_score = FrameRequest(1, 1, 1, scale.reference_spp, scale.flight_size, seed=4)  # its one render is not used
+    references = studio.rendered(scene, to_score, "flight-scored", folder / "scored.json")
+    source = stored(store, references, SCORED)
     trained: dict[str, list[Run]] = {}
     for title, targets in ARMS.items():
         for seed in scale.seeds:
@@ -62,17 +68,17 @@ def run_flight(scale: RenderingScale, studio: Studio, scene: Path, folder: Path)
                 run = create_run(directory, recipe, about, studio.device, RENDERINGS)
             run.check_data(store.fingerprint)
             begun = run.state_path.exists()
-            if not train_online(run, stored(store), studio.device, resume=begun, watch=keep_pictures(run)):
+            if not train_online(run, source, studio.device, resume=begun, watch=keep_pictures(run)):
                 return None
             trained.setdefault(title, []).append(run)
-    seconds = _seconds(flight, variant, store)
+    seconds = _seconds(flight, variant, store, studio.device)
     text = _results(trained, scale, flight, seconds, store)
     rows = [
-        {"targets": title, "seed": run.recipe.seed, "frame": frame, "method": name, "psnr": value}
+        {"targets": title, "seed": run.recipe.seed, "frame": SCORED * frame, "method": name, "psnr": value[1]}
         for title, runs in trained.items()
         for run in runs
         for name in (INPUT, BOTH, NETWORK)
-        for frame, (_, value) in enumerate(run.metric(f"online/psnr/{name}"))
+        for frame, value in enumerate(run.metric(f"online/psnr/{name}"))
     ]
     write_csv(folder / "frames.csv", rows)
     _draw(trained, folder / "fig8.png")
@@ -82,42 +88,43 @@ def run_flight(scale: RenderingScale, studio: Studio, scene: Path, folder: Path)
     return text
 
 
-def _seconds(flight: Flight, variant: str, store: FrameStore) -> dict[str, float]:
-    """What a noisy and a clean target take to render, measured once; kept beside the frames."""
+def _seconds(flight: Flight, variant: str, store: FrameStore, device: torch.device) -> dict[str, Any]:
+    """The seconds that a noisy and a clean target take to render, and on what; kept beside the frames."""
+    hardware = environment.description(device)["hardware"]
     kept = store.directory.with_name(store.directory.name + "-seconds.json")
     if kept.exists():
-        return {name: float(value) for name, value in read_json(kept, "record of seconds").items()}
-    renderer = Renderer(flight.scene.path, flight.size, variant)
+        found: dict[str, Any] = read_json(kept, "record of seconds")
+        if found.get("hardware") == hardware:
+            return found
+    renderer = Renderer(flight.scene.path, flight.request.size, variant)
     poses = flight.poses[:TIMED]
-    renderer.frame(poses[0], flight.spp, 0)  # compiles
-    seconds = {}
-    for name, spp in (("noisy", flight.spp), ("clean", flight.reference_spp)):
+    renderer.colour(poses[0], SPP, 0)  # compiles
+    seconds: dict[str, Any] = {"hardware": hardware}
+    for name, spp in (("noisy", SPP), ("clean", flight.request.clean_spp)):
         began = time.monotonic()
         for place, pose in enumerate(poses):
             renderer.colour(pose, spp, seed_of("seconds", name, place))
-        seconds[name] = (time.monotonic() - began) / TIMED
+        seconds[name] = (time.monotonic() - began) / len(poses)
     write_json(kept, seconds)
     return seconds
 
 
-def _courses(runs: Sequence[Run], name: str) -> np.ndarray:
-    """PSNR of every frame, `[seed, frame]`."""
+def _courses(runs: Sequence[Run], name: str) -> NDArray[Any]:
+    """PSNR of every frame that is scored, `[seed, frame]`."""
     return np.array([[value for _, value in run.metric(f"online/psnr/{name}")] for run in runs])
 
 
-def _over_frames(values: np.ndarray) -> Estimate:
-    """The mean over the end of the flight, with its interval over stretches of ten frames; `[seed, frame]`."""
-    first = int(values.shape[1] * (1 - LAST))
-    return estimate(
-        [(str(frame // BLOCK), float(own)) for frame in range(first, values.shape[1]) for own in values[:, frame]]
-    )
+def _over_frames(values: NDArray[Any]) -> Estimate:
+    """The mean over the end of the flight, with its interval over frames; `[seed, frame]`."""
+    last = range(int(values.shape[1] * (1 - LAST)), values.shape[1])
+    return estimate([(str(frame), float(own)) for frame in last for own in values[:, frame]])
 
 
 def _results(
     trained: Mapping[str, Sequence[Run]],
     scale: RenderingScale,
     flight: Flight,
-    seconds: Mapping[str, float],
+    seconds: Mapping[str, Any],
     store: FrameStore,
 ) -> str:
     lines = ["# fig8", "", *([scale.caution, ""] if scale.caution else [])]
@@ -137,21 +144,21 @@ def _results(
     ):
         lines.append(f"| {name} | {_over_frames(gap):+.2f} |")
     parts = {name: fmean(v for run in runs for _, v in run.metric(f"seconds/{name}")) for name in PARTS}
-    height, width = flight.size
+    height, width = flight.request.size
     where = runs[0].environment
     return "\n".join(
         [
             *lines,
             "",
-            f"A noisy target ({flight.spp} samples per pixel) takes {seconds['noisy']:.2f} s to render, a clean one "
-            f"({flight.reference_spp}) {seconds['clean']:.2f} s: {seconds['clean'] / seconds['noisy']:.0f} times as "
+            f"A noisy target ({SPP} samples per pixel) takes {seconds['noisy']:.2f} s to render, a clean one "
+            f"({scale.clean_spp}) {seconds['clean']:.2f} s: {seconds['clean'] / seconds['noisy']:.0f} times as "
             f"long. Per frame training takes {parts['train']:.2f} s, denoising both renders {parts['denoise']:.2f} s.",
             "",
             f"{flight.scene.name}, {scale.frames} frames of {width}×{height}, eight steps of one crop of {scale.crop} "
             f"each, width {scale.width}, rate {scale.rate:g}, {len(scale.seeds)} seeds. Brackets: 95 % bootstrap over "
-            f"stretches of {BLOCK} frames. PSNR of tone-mapped images against {flight.reference_spp} samples a pixel. "
-            f"On {where['hardware']} (torch {where['torch']}). Pixels that the renderer left without a number: "
-            f"{store.counted('replaced')}.",
+            f"frames. PSNR of tone-mapped images at every {SCORED}th frame, against {scale.reference_spp} samples per "
+            f"pixel that no target has. On {where['hardware']} (torch {where['torch']}). Pixels that the renderer left "
+            f"without a number: {store.counted('replaced')}; values clamped: {store.counted('clamped')}.",
             "",
         ]
     )
@@ -161,11 +168,11 @@ def _draw(trained: Mapping[str, Sequence[Run]], path: Path) -> None:
     curves = []
     for title, runs in trained.items():
         values = _courses(runs, NETWORK)
-        frames = list(range(values.shape[1]))
+        frames = [SCORED * frame for frame in range(values.shape[1])]
         curves.append(Curve(title, frames, values.mean(axis=0), values.min(axis=0), values.max(axis=0)))
     first = next(iter(trained.values()))[0]
     for name in (INPUT, BOTH):
         values = _courses([first], name)
-        curves.append(Curve(name, list(range(values.shape[1])), values[0], style="dashed"))
+        curves.append(Curve(name, [SCORED * frame for frame in range(values.shape[1])], values[0], style="dashed"))
     panel = Panel("a flight through one scene", "frame", "PSNR, dB", curves)
     draw_curves(path, [panel], "PSNR of tone-mapped images while training online; bands: all seeds.")

@@ -22,10 +22,11 @@ from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.renderings import Arm, RenderingExperiment, RenderingScale
 from pipelines.rendering_results import Findings, results
 from rendering.evaluation import Method, evaluate
-from rendering.frames import FrameStore
+from rendering.frames import FORMAT, FrameStore
 from rendering.interiors.sets import InteriorSet, write_interiors
 from rendering.production import FrameRequest, render_frames
 from rendering.recipes import RENDERINGS
+from rendering.renderer import chosen_variant, version
 from rendering.report import denoiser_of, example_row, open_image_denoise_methods
 from rendering.scenes import find_scenes
 from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
@@ -55,8 +56,9 @@ class Studio:
 
     def rendered(self, scenes: Path, request: FrameRequest, name: str, views_file: Path | None = None) -> FrameStore:
         """The frames of a request, from disk if they were rendered before: the folder's name is a hash of all of it."""
-        hashes = [scene.sha256 for scene in find_scenes(scenes)]
-        asked = [hashes, asdict(request), None if views_file is None else views_file.read_text()]
+        found = [(scene.name, scene.sha256) for scene in find_scenes(scenes)]
+        renderer = [chosen_variant(self.variant), version(), FORMAT]
+        asked = [found, asdict(request), renderer, None if views_file is None else views_file.read_text()]
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
         place = self.frames / f"{name}-{key}"
         say(f"{place.name}:")

@@ -7,10 +7,9 @@ from statistics import fmean
 from mri_n2n.run_directory import Run
 from mri_n2n.runs import spoken
 from pipelines.paper.renderings import RenderingExperiment, RenderingScale
-from rendering.evaluation import INPUT, Score, difference, mean_of
+from rendering.evaluation import INPUT, INTERVAL, Score, difference, mean_of
 from rendering.frames import FrameStore
-from rendering.recipes import RATE
-from rendering.report import CAUTION, INTERVAL, WITH_FEATURES, WITHOUT
+from rendering.report import CAUTION, WITH_FEATURES, WITHOUT
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,19 @@ def results(found: Findings) -> str:
     for title, names in named.items():
         quality, brightness = (mean_of(scores, names, metric) for metric in ("psnr", "brightness"))
         means = [mean_of(scores, [name]).mean for name in names]
-        spread = f"{min(means):.2f} to {max(means):.2f}" if len(means) > 1 else ""
-        lines.append(f"| {title} | {quality} | {spread} | {brightness:.3f} |")
-    lines += ["", "| difference | dB |", "| --- | --- |"]
-    first = len(next(iter(found.seeds.values())))
+        lines.append(f"| {title} | {quality} | {_range(means, '.2f')} | {brightness:.3f} |")
+    lines += ["", "| difference | dB | seeds |", "| --- | --- | --- |"]
     for one, other in (*experiment.differences, *((title, INPUT) for title in found.seeds)):
-        second = found.seeds.get(other, (other,) * first)
-        lines.append(f"| {one} − {other} | {difference(scores, found.seeds[one], second):+.2f} |")
+        first = found.seeds[one]
+        second = found.seeds.get(other, (other,) * len(first))
+        means = [difference(scores, [a], [b]).mean for a, b in zip(first, second, strict=True)]
+        lines.append(f"| {one} − {other} | {difference(scores, first, second):+.2f} | {_range(means, '+.2f')} |")
     return "\n".join([*lines, "", _how(found), "", CAUTION, ""])
+
+
+def _range(means: Sequence[float], form: str) -> str:
+    """The least and the largest of the seeds' means."""
+    return f"{min(means):{form}} to {max(means):{form}}" if len(means) > 1 else ""
 
 
 def _how(found: Findings) -> str:
@@ -51,15 +55,16 @@ def _how(found: Findings) -> str:
     height, width = found.training.layout.size
     clean = f", clean targets of {scale.clean_spp} spp" if found.experiment.clean else ""
     times = [own.training_seconds() for runs in found.trained.values() for own in runs]
-    replaced = found.training.counted("replaced") + found.validation.counted("replaced")
+    counted = [found.training.counted(what) + found.validation.counted(what) for what in ("replaced", "clamped")]
+    peaks = {own.recipe.optimisation.schedule.peak for runs in found.trained.values() for own in runs}
+    rates = " or ".join(f"{rate:g}" for rate in sorted(peaks))
     return (
         f"Brackets: {INTERVAL} ({found.validation.layout.frames} of {len(found.validation.rows())} held-out scenes), "
         f"the mean of {len(scale.seeds)} seeds; seeds: the least and the largest of their means. PSNR of tone-mapped "
         "images; brightness: their mean beside the reference's. "
         f"Input and noisy target: {found.experiment.spp} samples per pixel; reference: {scale.reference_spp}{clean}. "
         f"Trained on {found.training.layout.frames} frames of {width}×{height} of {len(found.training.rows())} scenes, "
-        f"{scale.steps} steps of {scale.batch_size} crops of {scale.crop}, width {scale.width}, rate {scale.rate:g} "
-        f"(networks that give radiance: {RATE:g}). "
+        f"{scale.steps} steps of {scale.batch_size} crops of {scale.crop}, width {scale.width}, rate {rates}. "
         f"Each training {spoken(fmean(times))} on {run.environment['hardware']} (torch {run.environment['torch']}). "
-        f"Pixels that the renderer left without a number: {replaced}."
+        f"Pixels that the renderer left without a number: {counted[0]}; values clamped: {counted[1]}."
     )

@@ -14,10 +14,9 @@ from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
 from mri_n2n.training.world import ALONE, World
-from rendering.frames import FrameStore
+from rendering.frames import PLANES, FrameStore
 
 AHEAD = 4  # batches read while the device works
-PLANES = ("colour", "albedo", "normal")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ def denoise_files(
     unnamed = next((job.target for job in jobs if job.target.suffix.lower() != ".exr"), None)
     if unnamed:
         raise UsageError(f"cannot write {unnamed}: its name should end in .exr, or be a folder's that exists.")
+    pictures = [
+        job.target.with_suffix(".png") for job in jobs if not job.target.with_name(f"{job.target.name}.json").exists()
+    ]
+    taken = next((picture for picture in pictures if picture.exists()), None)
+    if taken and not overwrite:
+        raise UsageError(f"{taken} exists. Choose another output or add --overwrite.")
 
     def work(read: tuple[Layers, str]) -> Made:
         layers, digest = read

@@ -9,10 +9,12 @@ import numpy as np
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar
 from mri_n2n.scores import Estimate, estimate
-from rendering.frames import FrameStore
+from rendering.frames import PLANES, FrameStore
 from rendering.radiance import Planes, tone_map
 
 INPUT = "input"
+NO_ERROR = 1e-10
+INTERVAL = "95 % bootstrap over scenes, of a single scene over views"
 
 Method = Callable[[Planes, Planes, Planes], Planes]
 """From a render's colour, albedo and normals, each `[3 h w]`, to its radiance `[3 h w]`."""
@@ -30,9 +32,9 @@ class Score:
 
 
 def psnr(radiance: Planes, reference: Planes) -> float:
-    """PSNR in dB of tone-mapped images, over all channels; peak 1."""
+    """PSNR in dB of tone-mapped images, over all channels; peak 1. What does not differ has 100 dB."""
     error = float(np.mean(np.square(tone_map(radiance) - tone_map(reference))))
-    return -10 * math.log10(error) if error > 0 else math.inf
+    return -10 * math.log10(max(error, NO_ERROR))
 
 
 def unchanged(colour: Planes, albedo: Planes, normal: Planes) -> Planes:
@@ -43,9 +45,7 @@ def unchanged(colour: Planes, albedo: Planes, normal: Planes) -> Planes:
 
 def render_of(store: FrameStore, row: int, replicate: int = 0) -> tuple[Planes, Planes, Planes]:
     """Colour, albedo and normals of a stored render, float32."""
-    colour, albedo, normal = (
-        store.array(name)[row, replicate].astype(np.float32) for name in ("colour", "albedo", "normal")
-    )
+    colour, albedo, normal = (store.array(name)[row, replicate].astype(np.float32) for name in PLANES)
     return colour, albedo, normal
 
 
@@ -54,7 +54,8 @@ def evaluate(
 ) -> list[Score]:
     """Score the first render of each frame and every method's result, by its title, against the reference.
 
-    rows: which frames, by default all. Raises `UsageError` where the store has no references.
+    rows: which frames, by default all. Frames whose reference is black are left out. Raises `UsageError` where the
+    store has no references.
     """
     if not store.layout.reference:
         raise UsageError(f"{store.directory} has no references to score against. Render with --reference-spp 1024.")
@@ -65,28 +66,34 @@ def evaluate(
     for scene, view, row in bar(chosen, description="evaluating", unit="frame", shown=not quiet):
         clean, render = reference[row].astype(np.float32), render_of(store, row)
         bright = float(tone_map(clean).mean())
+        if bright == 0.0:
+            continue
         for title, method in {INPUT: unchanged, **methods}.items():
             result = method(*render)
-            ratio = float(tone_map(result).mean()) / bright if bright else math.nan
+            ratio = float(tone_map(result).mean()) / bright
             scores.append(Score(scene, view, title, psnr(result, clean), ratio))
     return scores
 
 
 def mean_of(scores: Sequence[Score], methods: Sequence[str], metric: str = "psnr") -> Estimate:
-    """The mean of a method (or of several, the seeds of one) over views, with its 95 % bootstrap interval over them."""
-    return estimate([(_view(s), getattr(s, metric)) for s in scores if s.method in methods])
+    """The mean of a method (or of several, the seeds of one) over views, with its 95 % bootstrap interval.
+
+    Whole scenes are resampled, whose views are alike; of a single scene its views.
+    """
+    return estimate([(unit, getattr(s, metric)) for unit, s in _units(scores) if s.method in methods])
 
 
 def difference(scores: Sequence[Score], first: Sequence[str], second: Sequence[str], metric: str = "psnr") -> Estimate:
-    """First minus second method, view by view and pair by pair (seed by seed), with its interval over views."""
-    known = {(s.method, _view(s)): getattr(s, metric) for s in scores}
-    views = list(dict.fromkeys(_view(s) for s in scores))
+    """First minus second method, view by view and pair by pair (seed by seed), with an interval as `mean_of`."""
+    known = {(s.method, s.scene, s.view): getattr(s, metric) for s in scores}
+    units = {(s.scene, s.view): unit for unit, s in _units(scores)}
     pairs = list(zip(first, second, strict=True))
-    return estimate([(view, known[one, view] - known[two, view]) for one, two in pairs for view in views])
+    return estimate([(units[view], known[one, *view] - known[two, *view]) for one, two in pairs for view in units])
 
 
-def _view(score: Score) -> str:
-    return f"{score.scene}/{score.view}"
+def _units(scores: Sequence[Score]) -> list[tuple[str, Score]]:
+    several = len({score.scene for score in scores}) > 1
+    return [(score.scene if several else str(score.view), score) for score in scores]
 
 
 def table(scores: Sequence[Score]) -> str:

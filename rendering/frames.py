@@ -19,7 +19,8 @@ from rendering.radiance import Planes, halved
 
 MANIFEST, RECORD, CONTACT = "manifest.json", "complete.json", "contact.png"
 OWN = (MANIFEST, RECORD, CONTACT, "colour.npy", "albedo.npy", "normal.npy", "reference.npy")
-FORMAT = 2  # since then normals are in the camera's axes
+FORMAT = 3  # 2: normals in the camera's axes; 3: seeds of replicates in a row
+PLANES = ("colour", "albedo", "normal")  # of a render, in the order in which networks see them
 Half = NDArray[np.float16]
 
 
@@ -35,7 +36,7 @@ class Layout:
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """The arrays by name: renders with their own albedo and normals `[f k 3 h w]`, references `[f 3 h w]`."""
         shape = (self.frames, self.replicates, 3, *self.size)
-        arrays = {"colour": shape, "albedo": shape, "normal": shape}
+        arrays = dict.fromkeys(PLANES, shape)
         return arrays | ({"reference": (self.frames, 3, *self.size)} if self.reference else {})
 
 
@@ -103,6 +104,10 @@ class FrameStore:
             "complete": {str(place): self.complete[place] for place in self.complete},
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def scene_hashes(self) -> list[str]:
+        """The SHA-256 of every scene."""
+        return [scene["sha256"] for scene in self.manifest.get("scenes", ())]
 
     def rows(self) -> dict[str, range]:
         """The frames of each scene, by its name."""

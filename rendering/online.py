@@ -30,7 +30,7 @@ from rendering.tasks import ALBEDO, COLOUR, NORMAL, Encoding, Targets
 
 STEPS = 8  # per frame (§3.3)
 NETWORK, BOTH = "network", "mean of both"
-VIDEO, SHOWN = "flythrough.webp", "frames"
+VIDEO = "flythrough.webp"
 MILLISECONDS = 100  # that a frame of the video is shown
 GAP = 4  # pixels between pictures
 
@@ -98,7 +98,7 @@ class Frames:
         self._streams = RandomStreams(recipe.seed)
         self._overlap = Overlap(1)
         self._coming: Iterator[tuple[int, Callable[[], Shot]]] | None = None
-        self.frame, self.shot = -1, Shot(np.zeros(0), None, 0.0)
+        self.frame, self.shot = -1, Shot(np.zeros(0), 0.0)
         self.waited, self.since = 0.0, time.monotonic()
 
     def __enter__(self) -> "Frames":
@@ -110,24 +110,24 @@ class Frames:
         self._overlap.__exit__(kind, error, trace)
 
     def __call__(self, step: int) -> Batch:
-        """A crop of the frame of a step, `[1 2 9 h w]`; with clean targets its reference last."""
+        """A crop of the frame of a step, `[1 2 9 h w]`; with clean targets its clean render last."""
         if step // STEPS != self.frame:
             self._advance(step // STEPS)
-        renders = self.shot.renders
-        if self._clean:
-            if self.shot.reference is None:
-                raise UsageError(f"frame {self.frame} has no reference for clean targets. Give it one at every frame.")
-            clean = np.zeros_like(renders[:1])
-            clean[0, COLOUR] = self.shot.reference
-            renders = np.concatenate([renders, clean])
-        size = self._crops.size
+        renders, clean, size = self.shot.renders, self.shot.clean, self._crops.size
+        if self._clean and clean is None:
+            raise UsageError(f"frame {self.frame} has no clean target. Give every frame one.")
         room = [side - size + 1 for side in renders.shape[-2:]]
         if min(room) < 1:
             raise UsageError(f"crops of {size} pixels do not fit into the frames of this flight: lower --crop.")
         uniform = torch.rand(2, generator=self._streams.at("crop", step)).tolist()
         top, left = (int(u * most) for u, most in zip(uniform, room, strict=True))
-        crop = torch.from_numpy(renders[None, ..., top : top + size, left : left + size].copy())
-        return Batch(crop.to(self._device), torch.tensor([self.frame]))
+        window = (..., slice(top, top + size), slice(left, left + size))
+        crop = renders[window]
+        if self._clean and clean is not None:
+            last = np.zeros_like(crop[:1])
+            last[0, COLOUR] = clean[window]
+            crop = np.concatenate([crop, last])
+        return Batch(torch.from_numpy(crop[None].copy()).to(self._device), torch.tensor([self.frame]))
 
     def _advance(self, frame: int) -> None:
         began = time.monotonic()
@@ -175,7 +175,7 @@ class Viewer:
 
 def keep_pictures(run: Run) -> Callable[[int, Shot, Planes], None]:
     """A watcher that keeps frames with a reference as pictures: noisy, denoised and reference beside each other."""
-    folder = run.directory / SHOWN
+    folder = run.examples_path(0).parent
 
     def watch(frame: int, shot: Shot, result: Planes) -> None:
         if shot.reference is None:
@@ -190,15 +190,16 @@ def keep_pictures(run: Run) -> Callable[[int, Shot, Planes], None]:
 
 def write_video(run: Run) -> Path | None:
     """An animated image of the pictures that were kept; None if there are none."""
-    paths = sorted((run.directory / SHOWN).glob("frame-*.png"))
+    folder = run.examples_path(0).parent
+    paths = sorted(folder.glob("frame-*.png"))
     if not paths:
         return None
     images = [Image.open(path).convert("RGB") for path in paths]
-    with replacing(run.directory / VIDEO) as temporary:
+    with replacing(folder / VIDEO) as temporary:
         images[0].save(
             temporary, "webp", save_all=True, append_images=images[1:], duration=MILLISECONDS, loop=0, quality=80
         )
-    return run.directory / VIDEO
+    return folder / VIDEO
 
 
 def _pixels(radiance: Planes) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from rendering.contact_sheet import write_contact_sheet
 from rendering.frames import MANIFEST, OWN, FrameStore, Layout, read_manifest
 from rendering.jobs import Job, Renderers
 from rendering.processes import MOST, rendered_by_processes
-from rendering.renderer import Pose, chosen_variant, seed_of, vector
+from rendering.renderer import Pose, chosen_variant, seeds_of, vector, version
 from rendering.scenes import SceneFile, find_scenes
 from rendering.views import draw_views, read_views
 
@@ -50,9 +50,8 @@ def render_frames(
 ) -> FrameStore:
     """Render a scene, or a folder of them, into `output`; interrupted, the same call goes on with the same bytes.
 
-    Every render has a seed of its own, a hash of (seed, scene, view, replicate); how many processes render changes no
-    bytes. Raises `UsageError` for scenes that
-    cannot be rendered, and for an output that holds anything else.
+    Every render has a seed of its own, from (seed, scene, view, replicate); how many processes render changes no bytes.
+    Raises `UsageError` for scenes that cannot be rendered, and for an output that holds anything else.
     """
     if not 1 <= processes <= MOST:
         raise UsageError(f"--processes is 1 to {MOST}, got {processes}.")
@@ -67,6 +66,7 @@ def render_frames(
         "scenes": [{"name": scene.name, "sha256": scene.sha256} for scene in scenes],
         "views_file": None if views_file is None else sha256_of(views_file),
         "variant": chosen_variant(variant),
+        "renderer": version(),
     }
     renderers = Renderers(request.size, chosen_variant(variant))
     if (output / MANIFEST).exists() and not overwrite:
@@ -107,11 +107,11 @@ def _jobs(store: FrameStore, scenes: Sequence[SceneFile], request: FrameRequest)
     jobs: list[Job] = []
     for name, poses in store.manifest["views"].items():
         for view, pose in enumerate(poses):
-            seeds = tuple(seed_of(request.seed, name, view, replicate) for replicate in range(request.replicates))
-            reference = (request.reference_spp, seed_of(request.seed, name, view, "reference"))
+            *seeds, last = seeds_of(request.replicates + 1, request.seed, name, view)
+            reference = (request.reference_spp, last)
             camera = Pose(*map(vector, (pose["origin"], pose["target"], pose["up"])))
             clean = reference if request.reference_spp else None
-            jobs.append(Job(len(jobs), by_name[name], camera, request.spp, seeds, clean))
+            jobs.append(Job(len(jobs), by_name[name], camera, request.spp, tuple(seeds), clean))
     return jobs
 
 

@@ -9,7 +9,7 @@ from mri_n2n.training.schedules import RampedRate
 from mri_n2n.training.task import Task, TrainingPair, network_output
 from rendering.crops import FrameCrops
 from rendering.losses import RelativeError
-from rendering.tasks import Encoding, Targets, TwoRenders
+from rendering.tasks import Encoding, Targets, TwoRenders, radiance_predicted
 
 LossName = Literal["hdr", "l2"]
 LOSSES: dict[LossName, type[Any]] = {"hdr": RelativeError, "l2": SquaredError}
@@ -18,15 +18,21 @@ RATE = 3e-4  # §A.2, for renderings
 RENDERINGS = Domain(
     "renderings",
     "mri-n2n render",
-    (*LOSSES.values(), Encoding, TwoRenders, FrameCrops, network_output),
+    (*LOSSES.values(), Encoding, TwoRenders, FrameCrops, network_output, radiance_predicted),
 )
 
 
 def rendering_task(
     encoding: Encoding | None = None, targets: Targets = "noisy", loss: LossName = "hdr"
 ) -> Task[TrainingPair]:
-    """The task of denoising renderings; the defaults are what the paper found best (Fig 6)."""
-    return Task(TwoRenders(encoding or Encoding(), targets), LOSSES[loss]())
+    """The task of denoising renderings; by default the paper's best (Fig 6), by a network that gives logarithms.
+
+    Short trainings need that: the gradient of the HDR loss with respect to a logarithm is about 2 (1 − ŷ / f) wherever
+    f is well above ε, and not a thousand times larger in the dark (docs/rendering.md).
+    """
+    encoding = encoding or Encoding()
+    predict = radiance_predicted if encoding.output == "logarithm" else network_output
+    return Task(TwoRenders(encoding, targets), LOSSES[loss](), predict)
 
 
 def rendering_recipe(
@@ -41,17 +47,11 @@ def rendering_recipe(
     seed: int = 0,
     bf16: bool = False,
     compile: bool = False,
-    exponential: bool = True,
 ) -> Recipe[TrainingPair]:
-    """The paper's U-Net with nine channels in and three out; the rate is constant, then falls (§A.2).
-
-    exponential: whether the network gives the logarithm of radiance, which short trainings need: the gradient of the
-    HDR loss is then about 1 − ŷ / f at every pixel, and not a hundred times larger in the dark (docs/rendering.md). The
-    paper's output is linear.
-    """
+    """The paper's U-Net with nine channels in and three out; the rate is constant, then falls (§A.2)."""
     schedule = RampedRate(rate, ramp_up=0.0, ramp_down=ramp_down, last_momentum=0.9)
     optimisation = Optimisation(steps, batch_size, schedule, bf16=bf16, compile=compile)
-    network = UNetSpec(9, 3, width=width, padding=0.0, exponential=exponential)
+    network = UNetSpec(9, 3, width=width, padding=0.0)
     return Recipe(task, optimisation, network, seed, FrameCrops(crop))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mri_n2n.child_process import signals_held
 from mri_n2n.errors import UsageError
-from rendering.radiance import Planes, without_gaps
+from rendering.radiance import Planes
 
 with signals_held():  # Mitsuba takes Ctrl-C while it is loaded for a broken installation
     import drjit as dr
@@ -73,7 +73,7 @@ class Frame:
     """A rendered view: linear radiance, albedo in [0, 1] and shading normals in [-1, 1], each `[3 h w]`, float32.
 
     Normals face the camera, in its axes: x to the right of the image, y up, z towards the camera.
-    replaced: pixels of the three that were no finite numbers, and are 0.
+    replaced: pixels of the three at which samples were no finite numbers and are left out (0 if all were).
     """
 
     colour: Planes
@@ -121,6 +121,20 @@ def seed_of(*address: object) -> int:
 def use_threads(number: int) -> None:
     """Have the renderers of this process use so many threads; all cores unless told."""
     dr.set_thread_count(number)
+
+
+def seeds_of(number: int, *address: object) -> list[int]:
+    """Seeds of renders of one view, in a row: of all 32 bits some variants use no more than frames leave them.
+
+    `scalar_rgb` multiplies a seed by the number of pixels, so seeds that differ by a multiple of 2³² / pixels are one.
+    """
+    first = seed_of(*address)
+    return [(first + place) % 2**32 for place in range(number)]
+
+
+def version() -> str:
+    """Which renderer this is."""
+    return f"Mitsuba {mi.__version__}"
 
 
 class Renderer:
@@ -172,7 +186,7 @@ class Renderer:
 
     def colour(self, pose: Pose, spp: int, seed: int) -> tuple[Planes, int]:
         """The radiance of a view alone, `[3 h w]`, and how many of its pixels were replaced."""
-        return without_gaps(self._rendered(self._integrator, pose, spp, seed, self.size, 3))
+        return self._rendered(self._integrator, pose, spp, seed, self.size, 3)
 
     def look(self, pose: Pose, seed: int) -> Look:
         """A coarse frame, with distances."""
@@ -192,8 +206,8 @@ class Renderer:
         return float(np.ravel(np.array(hit.t))[0]) > 1.1 * length
 
     def _look(self, pose: Pose, spp: int, seed: int, size: tuple[int, int]) -> Look:
-        colour, black = without_gaps(self._rendered(self._integrator, pose, spp, seed, size, 3))
-        features, blank = without_gaps(self._rendered(self._features, pose, spp, seed, size, 7))
+        colour, black = self._rendered(self._integrator, pose, spp, seed, size, 3)
+        features, blank = self._rendered(self._features, pose, spp, seed, size, 7)
         albedo = np.clip(features[:3], 0.0, 1.0)  # rough metals say up to 5.6
         normal = self._facing(np.einsum("rk,khw->rhw", axes(pose), features[3:6]))
         return Look(Frame(colour, albedo, normal, black + blank), features[6])
@@ -209,8 +223,13 @@ class Renderer:
 
     def _rendered(
         self, integrator: Any, pose: Pose, spp: int, seed: int, size: tuple[int, int], channels: int
-    ) -> Planes:
-        total = np.zeros((channels, *size), np.float64)
+    ) -> tuple[Planes, int]:
+        """The mean of all passes, and at how many pixels one was no finite number.
+
+        There the mean is that of the others, or 0 if there are none.
+        """
+        total, samples_of = np.zeros((channels, *size), np.float64), np.zeros(size)
+        broken = np.zeros(size, bool)
         passes = [min(AT_ONCE, spp - begun) for begun in range(0, spp, AT_ONCE)]
         with _telling(self.path):
             sensor = self._sensor(pose, size)
@@ -223,8 +242,11 @@ class Renderer:
                         f"{self.path}: its integrator gives {image.shape[-1]} channels, expected {channels}. "
                         "Make it <integrator type='path'>."
                     )
-                total += np.moveaxis(image, -1, 0) * (samples / spp)
-        return total.astype(np.float32)
+                whole = np.isfinite(image).all(axis=-1)
+                broken |= ~whole
+                total += np.moveaxis(np.where(whole[..., None], image, 0.0), -1, 0) * samples
+                samples_of += whole * samples
+        return (total / np.maximum(samples_of, 1)).astype(np.float32), int(broken.sum())
 
     def _sensor(self, pose: Pose, size: tuple[int, int]) -> Any:
         return mi.load_dict(

@@ -15,7 +15,7 @@ from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from rendering.baselines import open_image_denoise, open_image_denoise_version
 from rendering.denoising import Denoiser
-from rendering.evaluation import INPUT, Method, evaluate, mean_of, render_of, table
+from rendering.evaluation import INPUT, INTERVAL, Method, evaluate, mean_of, render_of, table
 from rendering.frames import FrameStore
 from rendering.pictures import shown
 from rendering.recipes import corruption_of
@@ -23,7 +23,6 @@ from rendering.training import NETWORK
 
 EXAMPLES = 4
 OWN_FILES = ("views.csv", "summary.json", "results.md", "examples.png")
-INTERVAL = "95 % bootstrap over views"
 WITH_FEATURES, WITHOUT = "Open Image Denoise", "Open Image Denoise, colour alone"
 CAUTION = (
     "Open Image Denoise (Intel, Apache-2.0) was trained by others, on many other scenes and with clean targets: "
@@ -62,7 +61,10 @@ def report_on_frames(
     methods[NETWORK] = denoiser_of(run, device)
     if store.fingerprint == run.data["fingerprint"]:
         raise UsageError(f"{store.directory} holds the frames that the run was trained on. Score it on other scenes.")
+    seen = len(set(store.scene_hashes()) & set(run.data.get("scenes", ())))
     scores = evaluate(store, methods)
+    if not scores:
+        raise UsageError(f"every reference in {store.directory} is black. Render scenes with light.")
     write_csv(place / "views.csv", [asdict(score) for score in scores])
     titles = list(dict.fromkeys(score.method for score in scores))
     content = {
@@ -71,7 +73,7 @@ def report_on_frames(
         "recipe": described(run.recipe),
         "environment": environment.description(device),
         **run.provenance(),
-        "views": store.layout.frames,
+        "views": len(scores) // len(titles),
         "interval": INTERVAL,
         "methods": {
             title: {metric: asdict(mean_of(scores, [title], metric)) for metric in ("psnr", "brightness")}
@@ -81,8 +83,10 @@ def report_on_frames(
     write_json(place / "summary.json", content)
     text = table(scores)
     caution = f"\n{CAUTION}\n" if baseline else ""
-    about = f"PSNR of tone-mapped images of {store.layout.frames} views. Brackets: {INTERVAL}.\n"
+    if seen:
+        caution += f"\nOf these scenes {seen} were trained on: what is found here does not hold for others.\n"
+    about = f"PSNR of tone-mapped images of {len(scores) // len(titles)} views. Brackets: {INTERVAL}.\n"
     write_text(place / "results.md", f"{run.name}\n\n{text}\n\n{about}{caution}")
     places = evenly_spread(store.layout.frames, min(EXAMPLES, store.layout.frames))
     draw_strips(place / "examples.png", [example_row(store, row, methods) for row in places])
-    return text
+    return text + caution

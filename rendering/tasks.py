@@ -1,24 +1,28 @@
 """What is drawn for a network that denoises renderings: two renders of one view, on one exposure."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from mri_n2n.training.task import Batch, TrainingPair
+from mri_n2n.training.task import Batch, TrainingPair, network_output
 from rendering.radiance import GAMMA
 
 Targets = Literal["noisy", "clean"]
 Scale = Literal["linear", "tone-mapped"]
+Output = Literal["logarithm", "linear", "tone-mapped"]
 
 COLOUR, ALBEDO, NORMAL = slice(0, 3), slice(3, 6), slice(6, 9)  # of a render's nine planes
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear red, green and blue (Rec. 709)
 GREY = 0.18  # where an exposure puts the geometric mean of the luminance
 BLOCK = 8  # pixels a side whose mean luminance counts: single pixels are noise, and the logarithm of noise is biased
-DARKEST = 1e-4  # of the luminances that decide an exposure
+DARKEST = 1e-3  # of the mean luminance: what is darker decides an exposure as if it were this bright
+BLACK = 1e-12  # a luminance that no image with light in it has
+LARGEST = math.log(65504)  # the largest logarithm of radiance: what half precision holds
 
 Render = Float[Tensor, "b 9 h w"]
 Radiance = Float[Tensor, "b 3 h w"]
@@ -41,7 +45,8 @@ def exposure_of(colour: Radiance) -> Exposure:
     """The factor that brings an image to middle grey. Only ever of an input: a target's would know its noise."""
     luminance = (colour * colour.new_tensor(LUMINANCE)[:, None, None]).sum(dim=1, keepdim=True)
     side = min(BLOCK, *luminance.shape[-2:])
-    mean = avg_pool2d(luminance, side).clamp(min=DARKEST).log().mean(dim=(1, 2, 3)).exp()
+    floor = DARKEST * luminance.mean(dim=(1, 2, 3), keepdim=True).clamp(min=BLACK)
+    mean = torch.maximum(avg_pool2d(luminance, side), floor).log().mean(dim=(1, 2, 3)).exp()
     return GREY / mean
 
 
@@ -49,12 +54,13 @@ def exposure_of(colour: Radiance) -> Exposure:
 class Encoding:
     """How a render is put to the network, and what its output means.
 
-    input: the scale of its colour. target: of what the network gives and is compared with. exposed: whether radiance is
-    first scaled to middle grey, by the input.
+    input: the scale of its colour. output: "logarithm" (of radiance), "linear" (radiance, as in the paper), or
+    "tone-mapped", with targets alike, whose mean is not the clean value. exposed: whether radiance is first scaled to
+    middle grey, by the input.
     """
 
     input: Scale = "tone-mapped"
-    target: Scale = "linear"
+    output: Output = "logarithm"
     exposed: bool = True
 
     def exposure(self, render: Render) -> Exposure:
@@ -68,14 +74,27 @@ class Encoding:
         return torch.cat([shown, render[:, ALBEDO], render[:, NORMAL]], dim=1)
 
     def wanted(self, radiance: Radiance, exposure: Exposure) -> Radiance:
-        """What the network's output is compared with."""
+        """What a prediction is compared with."""
         exposed = radiance * exposure[:, None, None, None]
-        return tone_mapped(exposed) if self.target == "tone-mapped" else exposed
+        return tone_mapped(exposed) if self.output == "tone-mapped" else exposed
 
     def radiance(self, output: Radiance, exposure: Exposure) -> Radiance:
         """The radiance that the network's output means, not below 0."""
-        scaled = linear(output) if self.target == "tone-mapped" else output.clamp(min=0.0)
+        if self.output == "tone-mapped":
+            scaled = linear(output)
+        else:
+            scaled = radiance_of_logarithm(output) if self.output == "logarithm" else output.clamp(min=0.0)
         return scaled / exposure[:, None, None, None]
+
+
+def radiance_of_logarithm(output: Radiance) -> Radiance:
+    """The exponential of a network's output, as far as half precision holds it."""
+    return output.clamp(max=LARGEST).exp()
+
+
+def radiance_predicted(network: nn.Module, pair: TrainingPair) -> Radiance:
+    """The prediction of a network that gives the logarithm of radiance."""
+    return radiance_of_logarithm(network_output(network, pair))
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,9 @@ def create_frames_run(
 ) -> Run:
     """A new run on the frames of a store."""
     parts = split(store, validation)
-    about = {
-        "path": str(store.directory.resolve()),
+    place = {"path": str(store.directory.resolve())} if validation is None else {}  # else an experiment goes on with it
+    about = place | {
+        "scenes": store.scene_hashes(),
         "fingerprint": store.fingerprint,
         "training_frames": len(parts.training),
         "held_out_frames": len(parts.held_out),
@@ -149,6 +150,8 @@ class FrameMonitor:
         if not self._store.layout.reference:
             return {}
         scores = evaluate(self._store, {NETWORK: self._denoise}, self._rows, quiet=True)
+        if not scores:
+            return {}
         quality = mean_of(scores, [NETWORK]).mean
         self.latest = f"{quality:.2f} dB"
         return {

@@ -1,7 +1,7 @@
 """Views of a scene: drawn around its own camera, so that the frames of one scene differ; or given in a file."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ from mri_n2n.errors import UsageError
 from rendering.radiance import tone_map
 from rendering.renderer import Look, Pose, Renderer, Vector, seed_of, vector
 
-MOVED = 0.12  # at most, as a share of how far the scene's own camera sees
-TURNED, NODDED = 0.4, 0.15  # at most, as a share of the field of view
 TRIES = 200  # for one view
 
 SEEN = 0.85  # of the pixels in which the scene's own camera sees something
@@ -22,8 +20,23 @@ FLAT, PLAIN = 0.98, 0.03  # a wall: normals that agree so well, and albedo that 
 DARK = 0.1  # of the tone-mapped brightness of the scene's own camera
 
 
-def draw_views(renderer: Renderer, scene: str, number: int, seed: int) -> list[Pose]:
-    """`number` views: the scene's own camera, then small moves and turns of it, the same for the same seed.
+@dataclass(frozen=True)
+class Reach:
+    """How far views are from the scene's own camera, at most.
+
+    moved: as a share of how far that sees; turned, nodded: as a share of its field of view.
+    """
+
+    moved: float = 0.12
+    turned: float = 0.4
+    nodded: float = 0.15
+
+
+NEAR = Reach()
+
+
+def draw_views(renderer: Renderer, scene: str, number: int, seed: int, reach: Reach = NEAR) -> list[Pose]:
+    """`number` views: the scene's own camera, then moves and turns of it, the same for the same seed.
 
     Left out is what looks from inside an object or through a wall, at a blank wall, or into the dark. Raises
     `UsageError` if the scene's own camera sees nothing, or if too few good views are found.
@@ -31,12 +44,12 @@ def draw_views(renderer: Renderer, scene: str, number: int, seed: int) -> list[P
     own = renderer.look(renderer.pose, seed_of(seed, scene, "look"))
     if not own.frame.colour.any() or not own.depth.any():
         raise UsageError(f"{renderer.path}: its camera sees only darkness or nothing. Check its light and camera.")
-    reach = _reach(own)
+    sight = sight_of(own)
     views = [renderer.pose]
     while len(views) < number:
         for attempt in range(TRIES):
             generator = np.random.default_rng([seed, seed_of(scene), len(views), attempt])
-            pose = _moved(renderer.pose, reach, math.radians(renderer.field_of_view), generator)
+            pose = _moved(renderer.pose, sight, math.radians(renderer.field_of_view), reach, generator)
             if not renderer.is_free(renderer.pose.origin, pose.origin):
                 continue
             if not fault(renderer.look(pose, seed_of(seed, scene, "look")), own):
@@ -55,7 +68,7 @@ def fault(look: Look, own: Look) -> str | None:
     seen = look.depth[look.depth > 0]
     if seen.size < SEEN * np.count_nonzero(own.depth):
         return "too much of nothing"
-    if float(np.percentile(seen, 2)) < TOO_NEAR * _reach(own):
+    if float(np.percentile(seen, 2)) < TOO_NEAR * sight_of(own):
         return "inside an object, or too near to one"
     agreement = float(np.linalg.norm(look.frame.normal.mean(axis=(1, 2))))
     if agreement > FLAT and float(look.frame.albedo.std(axis=(1, 2)).max()) < PLAIN:
@@ -65,7 +78,8 @@ def fault(look: Look, own: Look) -> str | None:
     return None
 
 
-def _reach(look: Look) -> float:
+def sight_of(look: Look) -> float:
+    """How far a view sees: the median distance."""
     return float(np.median(look.depth[look.depth > 0]))
 
 
@@ -94,13 +108,13 @@ def _pose(entry: Any, place: int, path: Path, up: Vector) -> Pose:
     return Pose(vector(origin), vector(target), vector(upwards))
 
 
-def _moved(pose: Pose, reach: float, field_of_view: float, generator: np.random.Generator) -> Pose:
+def _moved(pose: Pose, sight: float, field_of_view: float, reach: Reach, generator: np.random.Generator) -> Pose:
     origin, up = np.array(pose.origin), np.array(pose.up)
     forward = np.array(pose.target) - origin
     side = np.cross(forward, up)
     step = generator.normal(size=3)
-    step *= MOVED * reach * generator.uniform() ** (1 / 3) / np.linalg.norm(step)
-    turn, nod = generator.uniform(-1, 1, 2) * (TURNED, NODDED) * field_of_view
+    step *= reach.moved * sight * generator.uniform() ** (1 / 3) / np.linalg.norm(step)
+    turn, nod = generator.uniform(-1, 1, 2) * (reach.turned, reach.nodded) * field_of_view
     forward = _rotated(_rotated(forward, side / np.linalg.norm(side), nod), up / np.linalg.norm(up), turn)
     origin += step
     return replace(pose, origin=vector(origin), target=vector(origin + forward))

@@ -18,29 +18,19 @@ from mri_n2n.networks.unet import UNet
 
 @dataclass(frozen=True)
 class UNetSpec:
-    """The paper's U-Net for images of `in_channels`; `width` scales the whole network (48 in the paper).
-
-    exponential: whether its output is the exponential of its last layer's (not in the paper).
-    """
+    """The paper's U-Net for images of `in_channels`; `width` scales the whole network (48 in the paper)."""
 
     in_channels: int = 1
     out_channels: int = 1
     width: int = 48
     padding: float = -0.5
-    exponential: bool = False
 
     def __post_init__(self) -> None:
         _check_width(self.width)
 
     def build(self) -> nn.Module:
         """A new network with random weights from torch's global generator."""
-        return UNet(
-            self.in_channels,
-            self.out_channels,
-            width=self.width,
-            padding=self.padding,
-            exponential=self.exponential,
-        )
+        return UNet(self.in_channels, self.out_channels, width=self.width, padding=self.padding)
 
 
 @dataclass(frozen=True)

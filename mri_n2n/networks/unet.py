@@ -11,30 +11,18 @@ from mri_n2n.networks.convolution import convolved, upsampled_and_convolved
 
 LEAK = 0.1
 LEVELS = 5
-LARGEST = math.log(65504)  # of an exponential output: what half precision holds
 
 
 class UNet(nn.Module):
     """Encoder-decoder of Table 2: 48 channels down, 96 up, skips from the pooled maps and the input.
 
-    With `exponential` the network's output is the exponential of its last layer's, which suits what is never negative
-    and spans decades; the paper's is linear.
-
     Any height and width: sizes that are no multiple of 32 are padded with `padding` (black, in the data's
     range) at the far ends and cropped back. He initialisation, no normalisation, no dropout (§A.2).
     """
 
-    def __init__(
-        self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        *,
-        width: int = 48,
-        padding: float = -0.5,
-        exponential: bool = False,
-    ) -> None:
+    def __init__(self, in_channels: int = 1, out_channels: int = 1, *, width: int = 48, padding: float = -0.5) -> None:
         super().__init__()
-        self.padding, self.width, self.exponential = padding, width, exponential
+        self.padding, self.width = padding, width
         self.first = nn.Conv2d(in_channels, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(LEVELS))
         self.bottom = nn.Conv2d(width, width, 3, padding=1)
@@ -76,8 +64,7 @@ class UNet(nn.Module):
             assert isinstance(layer_a, nn.Conv2d)
             x = _activate(upsampled_and_convolved(x, skips.pop(), layer_a))
             x = _activate(layer_b(x))
-        output = convolved(x, self.last)[..., :height, :width]
-        return output.float().clamp(max=LARGEST).exp() if self.exponential else output
+        return convolved(x, self.last)[..., :height, :width]
 
 
 def _channels_last(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

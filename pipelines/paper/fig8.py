@@ -12,4 +12,5 @@ from rendering.tasks import Targets
 
 ARMS: dict[str, Targets] = {"noisy targets": "noisy", "clean targets": "clean"}
 SPP = 8
+SCORED = 4  # frames from one that is scored to the next
 LAST = 0.25  # of the flight, at its end, is what is compared

@@ -6,18 +6,18 @@ from typing import Literal
 from mri_n2n.recipes import Recipe
 from mri_n2n.training.task import Task, TrainingPair
 from rendering.production import FrameRequest
-from rendering.recipes import RATE, rendering_recipe
+from rendering.recipes import rendering_recipe
 
 ScaleName = Literal["smoke", "small", "paper"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train. exponential: whether the network gives the logarithm of radiance (the paper: radiance)."""
+    """One way to train. rate: Adam's, by default the scale's."""
 
     title: str
     task: Task[TrainingPair]
-    exponential: bool = True
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RenderingExperiment:
 
 @dataclass(frozen=True)
 class RenderingScale:
-    """How large an experiment is. rate: of networks that give the logarithm of radiance; the others have the paper's.
+    """How large an experiment is.
 
     scenes, views: of training, and of validation; size: pixels (height, width). reference_spp, clean_spp: samples per
     pixel of what is scored against, and of clean targets. frames, flight_size: of a flight.
@@ -68,9 +68,8 @@ class RenderingScale:
             crop=self.crop,
             batch_size=self.batch_size,
             width=self.width,
-            rate=self.rate if arm.exponential else RATE,
+            rate=arm.rate or self.rate,
             seed=seed,
-            exponential=arm.exponential,
         )
 
     def training_frames(self, experiment: RenderingExperiment) -> FrameRequest:
@@ -104,7 +103,7 @@ SCALES: dict[ScaleName, RenderingScale] = {
     # A narrower network takes more steps in the same time.
     "small": RenderingScale(
         "small",
-        steps=1000,
+        steps=700,
         crop=96,
         width=24,
         rate=1e-3,

@@ -32,5 +32,5 @@ def going_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on.", err=True)
+        typer.echo("Stopped. The same command goes on, without --overwrite.", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -20,11 +20,9 @@ def train_command(
     loss: Annotated[Literal["hdr", "l2"], typer.Option(help="Relative to the prediction (L_HDR), or plain.")] = "hdr",
     input: Annotated[Scale, typer.Option(help="Scale of the colour that the network sees.")] = "tone-mapped",
     output: Annotated[
-        Literal["exponential", "linear", "tone-mapped"],
-        typer.Option(
-            help="The network's: its exponential is radiance; radiance (the paper's); or tone-mapped (biased)."
-        ),
-    ] = "exponential",
+        Literal["logarithm", "linear", "tone-mapped"],
+        typer.Option(help="What the network gives of radiance: its logarithm; itself (the paper); its tone (biased)."),
+    ] = "logarithm",
     exposure: Annotated[
         Literal["input", "none"], typer.Option(help="Scale radiance to middle grey, by the input, or not.")
     ] = "input",
@@ -61,15 +59,16 @@ def train_command(
     if resume is not None:
         refuse_with_resume(context, {"frames", "resume", "device", "save_seconds"})
         run = open_run(find_run(resume), RENDERINGS)
+        if "poses" in run.data:
+            raise UsageError(f"{run.directory} is a flight: mri-n2n render flythrough --resume {run.directory}")
         if "path" not in run.data:
             raise UsageError(f"{run.directory} belongs to an experiment: go on with it by `mri-n2n reproduce`.")
         store = frames_to_train_on(frames or Path(run.data["path"]), run.recipe)
     else:
         if frames is None:
             raise UsageError("name the frames to train on: mri-n2n render train FRAMES.")
-        scale: Scale = "tone-mapped" if output == "tone-mapped" else "linear"
         recipe = rendering_recipe(
-            rendering_task(Encoding(input, scale, exposure == "input"), targets, loss),
+            rendering_task(Encoding(input, output, exposure == "input"), targets, loss),
             steps,
             crop=crop,
             batch_size=batch_size,
@@ -79,7 +78,6 @@ def train_command(
             seed=seed,
             bf16=precision == "bf16",
             compile=compile,
-            exponential=output == "exponential",
         )
         world.share(batch_size)  # before anything is made
         path = new_run_path(run_name or f"render-{loss}-{targets}-{steps}steps-seed{seed}")
@@ -112,7 +110,7 @@ def flythrough_command(
         ),
     ] = None,
     frames: Annotated[int, typer.Option(help="Frames of the flight.")] = 1000,
-    targets: Annotated[Targets, typer.Option(help="Noisy targets, or at every frame a reference.")] = "noisy",
+    targets: Annotated[Targets, typer.Option(help="Noisy targets, or clean ones, of --reference-spp.")] = "noisy",
     spp: Annotated[int, typer.Option(help="Samples per pixel of each frame's two renders.")] = 8,
     reference_spp: Annotated[int, typer.Option(help="Samples per pixel of a reference.")] = 1024,
     reference_every: Annotated[int, typer.Option(help="Frames between references, which PSNRs are against.")] = 25,
@@ -133,7 +131,7 @@ def flythrough_command(
     from mri_n2n.environment import chosen_device
     from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
     from rendering.flights import begun_flight, create_flight_run, mean_seconds, planned_flight
-    from rendering.flythrough import FlightRenderer
+    from rendering.flythrough import FlightRenderer, FlightRequest
     from rendering.online import keep_pictures, online_recipe, train_online, write_video
     from rendering.recipes import RENDERINGS
     from rendering.renderer import chosen_variant
@@ -150,10 +148,11 @@ def flythrough_command(
         path = new_run_path(run_name or f"flythrough-{targets}-{frames}frames-seed{seed}")
         check_new(path, overwrite=overwrite)
         drawn = chosen_variant(variant)
-        every = 1 if targets == "clean" else reference_every
-        flight = planned_flight(
-            scene, keyframes, frames, sides_of(size), crop, (spp, reference_spp, every), seed, drawn
-        )
+        clean_spp = reference_spp if targets == "clean" else 0
+        request = FlightRequest(sides_of(size), spp, reference_spp, reference_every, clean_spp, seed)
+        if crop > min(request.size):
+            raise UsageError(f"crops of {crop} pixels do not fit into frames of {size}: lower --crop.")
+        flight = planned_flight(scene, keyframes, frames, request, drawn)
         run = create_flight_run(path, recipe, flight, drawn, chosen, overwrite=overwrite)
     began = run.state_path.exists()
     ended = train_online(run, FlightRenderer(flight, drawn), chosen, resume=began, watch=keep_pictures(run))

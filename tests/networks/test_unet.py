@@ -43,18 +43,6 @@ def test_other_channels(inputs: int, outputs: int) -> None:
     assert UNet(inputs, outputs, width=6)(torch.zeros(1, inputs, 32, 32)).shape == (1, outputs, 32, 32)
 
 
-def test_an_exponential_output_is_positive_and_finite() -> None:
-    torch.manual_seed(0)
-    network = UNet(9, 3, width=6, exponential=True)
-    torch.manual_seed(0)
-    plain = UNet(9, 3, width=6)
-    image = torch.randn(1, 9, 32, 32)
-    torch.testing.assert_close(network(image), plain(image).exp())
-    assert network(image * 1e6).isfinite().all()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert network(image).dtype == torch.float32
-
-
 def test_channels_last() -> None:
     assert all(
         weight.is_contiguous(memory_format=torch.channels_last)

@@ -44,11 +44,11 @@ def test_losses_and_scales_are_compared_and_a_second_run_is_quick(
         assert picture.width > 500
     assert (folder / "training.png").exists()
     linear, logarithm = (open_run(folder / f"l_hdr-t-x{name}-seed-0", RENDERINGS) for name in ("", "-logarithm"))
-    assert not linear.recipe.network.exponential
-    assert logarithm.recipe.network.exponential
-    assert linear.recipe.optimisation.schedule.peak == 3e-4
+    assert linear.recipe.task.corruption.encoding.output == "linear"
+    assert logarithm.recipe.task.corruption.encoding.output == "logarithm"
+    assert [run.recipe.optimisation.schedule.peak for run in (linear, logarithm)] == [3e-4, 1e-3]
     with (folder / "views.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 2 * (1 + 2 + 7)
+        assert len(list(csv.DictReader(file))) == 2 * (1 + 2 + 8)
     before = times(frames) | times(folder)
     again = cli("reproduce", "fig6", "--frames", frames, *SCALAR)
     assert again.code == 0, again.err
@@ -75,8 +75,8 @@ def test_a_flight_is_learnt_from_with_both_targets(cli: Callable[..., object], t
     assert "times as long" in text
     assert "| noisy targets − clean targets |" in text
     with (folder / "frames.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 2 * 3 * 3
-    for name in ("noisy-targets-seed-0/flythrough.webp", "fig8.png", "way.json"):
+        assert len(list(csv.DictReader(file))) == 2 * 3 * 1
+    for name in ("noisy-targets-seed-0/examples/flythrough.webp", "fig8.png", "flight.json"):
         assert (folder / name).exists()
     assert cli("reproduce", "fig8", "--frames", frames, *SCALAR).code == 0
     assert (folder / "results.md").read_text() == text

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mri_n2n.errors import UsageError
 from mri_n2n.run_directory import Run, create_run, open_run
-from rendering.flythrough import Flight, FlightRenderer, Shot, camera_path, stored
+from rendering.flythrough import Flight, FlightRenderer, FlightRequest, Shot, camera_path, stored
 from rendering.online import STEPS, online_recipe, train_online
 from rendering.recipes import RENDERINGS
 from rendering.renderer import Pose
@@ -54,8 +54,10 @@ def test_a_way_is_smooth_goes_through_its_keyframes_and_closes() -> None:
 
 def test_a_flight_is_the_same_whenever_it_is_flown(room: Path) -> None:
     scene = find_scenes(room)[0]
-    flight = Flight(scene, tuple(camera_path(STOPS, 3, closed=True)), (24, 32), 1, 4, 2, seed=1)
-    whole, other = FlightRenderer(flight, SCALAR), FlightRenderer(replace(flight, seed=2), SCALAR)
+    request = FlightRequest((24, 32), 1, 4, 2, clean_spp=4, seed=1)
+    flight = Flight(scene, tuple(camera_path(STOPS, 3, closed=True)), request)
+    changed = replace(flight, request=replace(request, seed=2))
+    whole, other = FlightRenderer(flight, SCALAR), FlightRenderer(changed, SCALAR)
     shots = [whole(frame) for frame in range(3)]
     again = FlightRenderer(flight, SCALAR)(2)
     assert np.array_equal(again.renders, shots[2].renders)
@@ -63,12 +65,16 @@ def test_a_flight_is_the_same_whenever_it_is_flown(room: Path) -> None:
     assert shots[0].renders.shape == (2, 9, 24, 32)
     assert (shots[0].renders[0] != shots[0].renders[1]).any()
     assert [shot.reference is not None for shot in shots] == [True, False, True]
-    assert flight.fingerprint != replace(flight, seed=2).fingerprint
+    for shot in shots[::2]:
+        assert shot.reference is not None
+        assert (shot.reference != shot.clean).any(), "what is learnt from is not what is scored against"
+    assert flight.fingerprint != changed.fingerprint
 
 
 @pytest.mark.parametrize("targets", ["noisy", "clean"])
 def test_each_frame_is_learnt_from_and_shown_and_the_next_one_is_made_meanwhile(tmp_path: Path, targets: str) -> None:
-    source = stored(made_frames(tmp_path / "frames", {"hall": 5}))
+    store = made_frames(tmp_path / "frames", {"hall": 5})
+    source = stored(store, store)
     made: list[tuple[int, bool]] = []
     seen: list[int] = []
 
@@ -95,7 +101,8 @@ def test_each_frame_is_learnt_from_and_shown_and_the_next_one_is_made_meanwhile(
 
 
 def test_a_flight_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    source = stored(made_frames(tmp_path / "frames", {"hall": 4}))
+    store = made_frames(tmp_path / "frames", {"hall": 4})
+    source = stored(store, store, 2)
     whole, parted = begun(tmp_path / "whole", 4), begun(tmp_path / "parted", 4)
     assert train_online(whole, source, CPU, track=False)
 
@@ -116,7 +123,7 @@ def test_a_flight_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) ->
 
 def test_clean_targets_and_crops_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     bare = stored(made_frames(tmp_path / "bare", {"hall": 2}, reference=False))
-    with pytest.raises(UsageError, match="no reference"):
+    with pytest.raises(UsageError, match="no clean target"):
         train_online(begun(tmp_path / "clean", 2, targets="clean"), bare, CPU, track=False)
     small = stored(made_frames(tmp_path / "small", {"hall": 2}, size=(16, 16)))
     with pytest.raises(UsageError, match="--crop"):
@@ -129,7 +136,7 @@ def test_a_scene_is_flown_through_and_filmed(room: Path, cli: Callable[..., obje
     assert "waited" in answer.out
     run = open_run(tmp_path / "runs" / "flight", RENDERINGS)
     assert len(run.metric("online/psnr/network")) == 2
-    with Image.open(run.directory / "flythrough.webp") as video:
+    with Image.open(run.directory / "examples" / "flythrough.webp") as video:
         assert video.size == (3 * 32 + 2 * 4, 32)
         assert video.n_frames == 2
     stops = tmp_path / "stops.json"
@@ -138,8 +145,13 @@ def test_a_scene_is_flown_through_and_filmed(room: Path, cli: Callable[..., obje
     assert answer.code == 0, answer.err
     clean = open_run(tmp_path / "runs" / "flythrough-clean-4frames-seed0", RENDERINGS)
     assert clean.data["poses"][0]["origin"] == [0, 1, 5]
-    assert len(clean.metric("online/psnr/network")) == 4
+    assert len(clean.metric("online/psnr/network")) == 2
     assert cli("render", "flythrough", "--resume", "runs/flight").code == 0
+    answer = cli("render", "flythrough", room, *FLIGHT, "--run-name", "flight", "--overwrite")
+    assert answer.code == 0, answer.err
+    answer = cli("render", "train", "--resume", "runs/flight")
+    assert answer.code == 2
+    assert "flight" in answer.err
     room.write_text(room.read_text().replace("9, 8, 7", "9, 9, 7"))
     answer = cli("render", "flythrough", "--resume", "runs/flight")
     assert answer.code == 2

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from mri_n2n.errors import UsageError
 from rendering import renderer as module
 from rendering.radiance import halved, tone_map, without_gaps
-from rendering.renderer import Renderer, chosen_variant, seed_of
+from rendering.renderer import Renderer, chosen_variant, seed_of, seeds_of
 
 SCALAR = "scalar_rgb"
 FALSE_ALARM = 1e-6  # of each test, for other seeds than these
@@ -18,7 +18,7 @@ FALSE_ALARM = 1e-6  # of each test, for other seeds than these
 
 def test_renders_of_different_seeds_have_one_mean_and_independent_noise(room: Path) -> None:
     renderer = Renderer(room, (32, 32), SCALAR)
-    seeds = [seed_of(0, "room", 0, replicate) for replicate in range(48)]
+    seeds = seeds_of(48, 0, "room", 0)
     renders = np.stack([renderer.colour(renderer.pose, 2, seed)[0] for seed in seeds]).astype(float)
     clean = np.stack([renderer.colour(renderer.pose, 64, seed_of("clean", n))[0] for n in range(12)]).astype(float)
 
@@ -133,6 +133,26 @@ def test_what_is_no_number_is_replaced_and_counted_and_what_is_too_large_clamped
     assert half.tolist() == [[[65504.0, 65504.0, -65504.0, np.float16(0.1)]]]
 
 
+def test_samples_without_a_number_are_left_out_and_counted(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(room, (16, 16), SCALAR)
+    images = iter([np.full((16, 16, 3), value, np.float32) for value in (1.0, 3.0)])
+
+    class Broken:
+        def render(self, *_: object, spp: int, **__: object) -> np.ndarray:
+            image = next(images)
+            image[0, 0, 1] = np.nan
+            if spp == 64:
+                image[0, 1, 2] = np.inf
+            return image
+
+    monkeypatch.setattr(renderer, "_integrator", Broken())
+    radiance, broken = renderer.colour(renderer.pose, 96, 0)
+    assert broken == 2
+    assert radiance[:, 0, 0].tolist() == [0, 0, 0], "no pass has a number"
+    assert radiance[:, 0, 1].tolist() == [3, 3, 3], "the second pass has"
+    assert radiance[0, 8, 8] == pytest.approx((64 + 3 * 32) / 96)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -193,7 +213,9 @@ def test_a_variant_that_aborts_its_process_is_passed_over(monkeypatch: pytest.Mo
 
 
 def test_seeds_differ_by_every_part_of_their_address() -> None:
-    seeds = {seed_of(seed, scene, view, k) for seed in (0, 1) for scene in "ab" for view in range(9) for k in range(9)}
+    rows = [seeds_of(9, seed, scene, view) for seed in (0, 1) for scene in "ab" for view in range(9)]
+    seeds = {seed for row in rows for seed in row}
     assert len(seeds) == 2 * 2 * 81
+    assert all(len({seed % 2**10 for seed in row}) == 9 for row in rows), "also where 2048×2048 pixels leave ten bits"
     assert all(a != b for a, b in pairwise(sorted(seeds)))
     assert all(0 <= seed < 2**32 for seed in seeds)

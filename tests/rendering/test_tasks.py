@@ -7,6 +7,7 @@ import torch
 from mri_n2n.training.task import Batch, TrainingPair
 from rendering.losses import RelativeError
 from rendering.radiance import tone_map
+from rendering.recipes import rendering_task
 from rendering.tasks import ALBEDO, COLOUR, NORMAL, Encoding, TwoRenders, exposure_of, linear, tone_mapped, turned
 
 
@@ -96,17 +97,30 @@ def test_one_exposure_of_the_input_scales_both_sides_of_a_pair() -> None:
     clean, changed = drawn(TwoRenders(targets="clean"), batch), drawn(TwoRenders(targets="clean"), other)
     assert torch.equal(clean.input, changed.input)
     assert exposure_of(torch.zeros(1, 3, 8, 8)).isfinite().all()
+    half = torch.ones(1, 3, 32, 32)
+    half[..., :16] = 0
+    assert torch.allclose(exposure_of(half), 64 * exposure_of(64 * half)), "black is black in any light"
     assert exposure_of(torch.ones(1, 3, 4, 5)).tolist() == pytest.approx([0.18], rel=1e-5)
 
 
-@pytest.mark.parametrize("scale", ["linear", "tone-mapped"])
-def test_what_a_target_encodes_is_read_back_as_radiance(scale: str) -> None:
-    encoding = Encoding("tone-mapped", scale)
+@pytest.mark.parametrize("output", ["logarithm", "linear", "tone-mapped"])
+def test_what_a_perfect_network_gives_is_read_back_as_radiance(output: str) -> None:
+    task = rendering_task(Encoding("tone-mapped", output))
     render = renders().images[:, 0]
-    exposure = encoding.exposure(render)
-    again = encoding.radiance(encoding.wanted(render[:, COLOUR], exposure), exposure)
-    assert torch.allclose(again, render[:, COLOUR], rtol=2e-2 if scale == "tone-mapped" else 1e-5)
-    assert (encoding.radiance(torch.full((4, 3, 8, 8), -0.1), exposure) == 0).all()
+    exposure = Encoding().exposure(render)
+    wanted = Encoding("tone-mapped", output).wanted(render[:, COLOUR], exposure)
+
+    class Perfect(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return wanted.log() if output == "logarithm" else wanted
+
+    pair = TrainingPair(render, wanted)
+    assert torch.allclose(task.predict(Perfect(), pair), wanted, rtol=1e-4)
+    again = Encoding("tone-mapped", output).radiance(Perfect()(render), exposure)
+    assert torch.allclose(again, render[:, COLOUR], rtol=2e-2 if output == "tone-mapped" else 1e-4)
+    low, high = (Encoding("linear", output).radiance(torch.full((4, 3, 8, 8), v), exposure) for v in (-0.1, 1e4))
+    assert low.min() >= 0
+    assert high.isfinite().all()
 
 
 def test_a_turned_image_of_a_ball_is_the_image_of_the_ball() -> None:

@@ -157,7 +157,11 @@ def test_scores_are_of_tone_mapped_images(tmp_path: Path) -> None:
     assert gain.low <= gain.mean == pytest.approx(mean_of(scores, ["half"]).mean - mean_of(scores, ["input"]).mean)
     black, grey = np.zeros((3, 8, 8), np.float32), np.full((3, 8, 8), 1.0, np.float32)
     assert psnr(black, grey) == pytest.approx(-20 * np.log10(0.5 ** (1 / 2.2)))
-    assert psnr(grey, grey) == np.inf
+    assert psnr(grey, grey) == 100
+    dark = made_frames(tmp_path / "dark", {"hall": 2, "cave": 1})
+    planes = {name: dark.array(name)[2].copy() for name in dark.layout.arrays()}
+    dark.write(2, planes | {"reference": 0 * planes["reference"]}, 0)
+    assert {score.scene for score in evaluate(dark, {})} == {"hall"}, "a black reference is left out"
     bare = FrameStore.open(made_frames(tmp_path / "bare", {"hall": 1}, reference=False).directory)
     with pytest.raises(UsageError, match="no references"):
         evaluate(bare, {})
