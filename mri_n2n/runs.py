@@ -204,7 +204,8 @@ def _train(
             began = _now(device)  # the first step warms up
         elif step == first + FORECAST_STEPS + 1:
             each = (_now(device) - began) / FORECAST_STEPS + assessing / plan.evaluate_every
-            if world.leads and step < plan.steps:
+            usual = plan.evaluate_every == max(1, plan.steps // EVALUATIONS)  # else who evaluates knows what takes long
+            if usual and world.leads and step < plan.steps:
                 _forecast(each, plan.steps - step, device, run.recipe.optimisation)
         overdue = time.monotonic() - saved >= save_seconds
         wanted = Request.STOP if stop.is_set() else Request.SAVE if overdue else Request.GO_ON

@@ -22,11 +22,11 @@ from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.fig8 import ARMS, LAST, SCORED, SPP
 from pipelines.paper.renderings import RenderingScale
 from pipelines.rendering_experiments import Studio, check_same_recipe, slug
-from rendering.evaluation import INPUT
+from rendering.evaluation import INPUT, NETWORK
 from rendering.flights import PARTS, planned_flight
 from rendering.flythrough import Flight, FlightRequest, stored
 from rendering.frames import FrameStore
-from rendering.online import BOTH, NETWORK, keep_pictures, online_recipe, train_online, write_video
+from rendering.online import BOTH, keep_pictures, online_recipe, train_online, write_video
 from rendering.production import FrameRequest
 from rendering.recipes import RENDERINGS
 from rendering.renderer import Renderer, chosen_variant, seed_of

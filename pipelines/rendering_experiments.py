@@ -21,13 +21,14 @@ from pipelines.experiments import check_own, tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.renderings import Arm, RenderingExperiment, RenderingScale
 from pipelines.rendering_results import Findings, results
+from rendering.denoising import denoiser_of
 from rendering.evaluation import Method, evaluate
 from rendering.frames import FORMAT, FrameStore
 from rendering.interiors.sets import InteriorSet, write_interiors
 from rendering.production import FrameRequest, render_frames
 from rendering.recipes import RENDERINGS
 from rendering.renderer import chosen_variant, version
-from rendering.report import denoiser_of, example_row, open_image_denoise_methods
+from rendering.report import example_row, open_image_denoise_methods
 from rendering.scenes import find_scenes
 from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
 

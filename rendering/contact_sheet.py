@@ -7,7 +7,7 @@ from PIL import Image
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.durable import replacing
 from rendering.frames import CONTACT, FrameStore
-from rendering.radiance import Planes, tone_map
+from rendering.radiance import Planes, in_8_bit, tone_map
 
 ROWS, WIDTH, GAP = 12, 320, 4  # rows of frames at most; pixels of a picture at most, and between pictures
 
@@ -30,7 +30,6 @@ def write_contact_sheet(store: FrameStore) -> None:
 
 
 def _picture(planes: Planes) -> NDArray[np.uint8]:
-    pixels = (np.moveaxis(planes, 0, -1).clip(0.0, 1.0) * 255 + 0.5).astype(np.uint8)
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(in_8_bit(planes))
     image.thumbnail((WIDTH, WIDTH), Image.Resampling.BOX)
     return np.pad(np.asarray(image), ((GAP, 0), (GAP, 0), (0, 0)))

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -12,10 +11,9 @@ from mri_n2n.errors import BadVolume, UsageError
 from mri_n2n.file_by_file import Made, planned, work_through
 from mri_n2n.progress import say
 from mri_n2n.run_directory import Run
-from rendering.denoising import Denoiser
+from rendering.denoising import denoiser_of
 from rendering.exr import Layers, Normals, read_exr, write_exr
-from rendering.radiance import Planes, tone_map
-from rendering.recipes import corruption_of
+from rendering.radiance import Planes, in_8_bit, tone_map
 
 REFERENCE = "-reference.exr"  # what `render export` calls a clean image
 
@@ -28,7 +26,7 @@ def denoise_files(
     The radiance goes into an .exr, its tone-mapped picture into a .png beside it, and what made them into a .json.
     Interrupted, the same call goes on. Raises `UsageError` where an image cannot be used; the others are still done.
     """
-    denoiser = Denoiser(run.network().to(device), corruption_of(run.recipe).encoding, device)
+    denoiser = denoiser_of(run, device)
     jobs = planned(source, output, _images(source), lambda path: path.with_suffix(".exr"))
     unnamed = next((job.target for job in jobs if job.target.suffix.lower() != ".exr"), None)
     if unnamed:
@@ -81,7 +79,6 @@ def _read(path: Path, normals: Normals) -> tuple[Layers, str]:
 
 
 def _write(radiance: Planes, target: Path) -> None:
-    pixels = (np.moveaxis(tone_map(radiance), 0, -1) * 255 + 0.5).astype(np.uint8)
     with replacing(target.with_suffix(".png")) as temporary:
-        Image.fromarray(pixels).save(temporary, "png")
+        Image.fromarray(in_8_bit(tone_map(radiance))).save(temporary, "png")
     write_exr(target, {"colour": radiance})

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from mri_n2n.restoration import restored
+from mri_n2n.run_directory import Run
 from rendering.radiance import Planes
+from rendering.recipes import corruption_of
 from rendering.tasks import Encoding
 
 
@@ -27,3 +29,8 @@ class Denoiser:
             output = restored(self.network, self.encoding.encoded(render, exposure)[0], self.device)
             radiance = self.encoding.radiance(output[None], exposure)
         return np.asarray(radiance[0].numpy())
+
+
+def denoiser_of(run: Run, device: torch.device) -> Denoiser:
+    """A run's network, ready to denoise."""
+    return Denoiser(run.network().to(device), corruption_of(run.recipe).encoding, device)

@@ -12,7 +12,7 @@ from mri_n2n.scores import Estimate, estimate
 from rendering.frames import PLANES, FrameStore
 from rendering.radiance import Planes, tone_map
 
-INPUT = "input"
+INPUT, NETWORK = "input", "network"
 NO_ERROR = 1e-10
 INTERVAL = "95 % bootstrap over scenes, of a single scene over views"
 

@@ -22,14 +22,14 @@ from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
 from rendering.crops import FrameCrops
 from rendering.denoising import Denoiser
-from rendering.evaluation import INPUT, psnr
+from rendering.evaluation import INPUT, NETWORK, psnr
 from rendering.flythrough import Shot, Source
-from rendering.radiance import Planes, tone_map
+from rendering.radiance import Planes, in_8_bit, tone_map
 from rendering.recipes import corruption_of, crops_of, rendering_recipe, rendering_task
 from rendering.tasks import ALBEDO, COLOUR, NORMAL, Encoding, Targets
 
 STEPS = 8  # per frame (§3.3)
-NETWORK, BOTH = "network", "mean of both"
+BOTH = "mean of both"
 VIDEO = "flythrough.webp"
 MILLISECONDS = 100  # that a frame of the video is shown
 GAP = 4  # pixels between pictures
@@ -71,7 +71,7 @@ def train_online(
     In metrics.jsonl each frame leaves the seconds of its parts and, where it has a reference, PSNRs.
     """
     frames = run.recipe.optimisation.steps // STEPS
-    with Frames(source, frames, run.recipe, device) as load:
+    with FlightCrops(source, frames, run.recipe, device) as load:
 
         def monitor(network: nn.Module) -> Viewer:
             return Viewer(load, Denoiser(network, corruption_of(run.recipe).encoding, device), watch)
@@ -88,7 +88,7 @@ def train_online(
         )
 
 
-class Frames:
+class FlightCrops:
     """Batches of one crop of the frame that the camera is at. The next frame is made meanwhile."""
 
     def __init__(self, source: Source, frames: int, recipe: Recipe[Any], device: torch.device) -> None:
@@ -101,7 +101,7 @@ class Frames:
         self.frame, self.shot = -1, Shot(np.zeros(0), 0.0)
         self.waited, self.since = 0.0, time.monotonic()
 
-    def __enter__(self) -> "Frames":
+    def __enter__(self) -> "FlightCrops":
         return self
 
     def __exit__(
@@ -143,7 +143,7 @@ class Viewer:
     """Shows what the camera sees now, denoised by what was learnt until now."""
 
     def __init__(
-        self, frames: Frames, denoise: Denoiser, watch: Callable[[int, Shot, Planes], None] | None = None
+        self, frames: FlightCrops, denoise: Denoiser, watch: Callable[[int, Shot, Planes], None] | None = None
     ) -> None:
         self.latest = "not measured"
         self._frames, self._denoise, self._watch = frames, denoise, watch
@@ -203,5 +203,4 @@ def write_video(run: Run) -> Path | None:
 
 
 def _pixels(radiance: Planes) -> NDArray[np.uint8]:
-    pixels = (np.moveaxis(tone_map(radiance), 0, -1) * 255 + 0.5).astype(np.uint8)
-    return np.pad(pixels, ((0, 0), (0, GAP), (0, 0)), constant_values=255)
+    return np.pad(in_8_bit(tone_map(radiance)), ((0, 0), (0, GAP), (0, 0)), constant_values=255)

@@ -27,3 +27,8 @@ def halved(planes: Planes) -> tuple[NDArray[np.float16], int]:
     """The same as float16, values beyond ±65504 clamped; and how many there were."""
     beyond = np.abs(planes) > LARGEST
     return np.clip(planes, -LARGEST, LARGEST).astype(np.float16), int(beyond.sum())
+
+
+def in_8_bit(shown: Planes) -> NDArray[np.uint8]:
+    """Planes `[c h w]` in [0, 1], as an image file takes them: `[h w c]`."""
+    return np.asarray(np.moveaxis(shown, 0, -1).clip(0.0, 1.0) * 255 + 0.5).astype(np.uint8)

@@ -14,12 +14,10 @@ from mri_n2n.errors import UsageError
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from rendering.baselines import open_image_denoise, open_image_denoise_version
-from rendering.denoising import Denoiser
-from rendering.evaluation import INPUT, INTERVAL, Method, evaluate, mean_of, render_of, table
+from rendering.denoising import denoiser_of
+from rendering.evaluation import INPUT, INTERVAL, NETWORK, Method, evaluate, mean_of, render_of, table
 from rendering.frames import FrameStore
 from rendering.pictures import shown
-from rendering.recipes import corruption_of
-from rendering.training import NETWORK
 
 EXAMPLES = 4
 OWN_FILES = ("views.csv", "summary.json", "results.md", "examples.png")
@@ -34,11 +32,6 @@ def open_image_denoise_methods() -> dict[str, Method]:
     """Open Image Denoise with and without albedo and normals. Raises `UsageError` where it is not installed."""
     open_image_denoise_version()
     return {WITHOUT: lambda colour, *_: open_image_denoise(colour), WITH_FEATURES: open_image_denoise}
-
-
-def denoiser_of(run: Run, device: torch.device) -> Denoiser:
-    """A run's network, ready to denoise."""
-    return Denoiser(run.network().to(device), corruption_of(run.recipe).encoding, device)
 
 
 def example_row(store: FrameStore, row: int, methods: Mapping[str, Method]) -> tuple[str, dict[str, Picture]]:

@@ -17,14 +17,13 @@ from mri_n2n.runs import run_training
 from mri_n2n.training.world import ALONE, World
 from rendering.crops import FrameLoader, check_fit
 from rendering.denoising import Denoiser
-from rendering.evaluation import INPUT, evaluate, mean_of, render_of
+from rendering.evaluation import INPUT, NETWORK, evaluate, mean_of, render_of
 from rendering.frames import FrameStore
 from rendering.pictures import shown
 from rendering.recipes import RENDERINGS, corruption_of, crops_of
 
 HELD_OUT_SCENES, HELD_OUT_VIEWS = 10, 8  # one scene in so many, or of a single scene one view in so many
 MONITORED, DRAWN = 16, 3
-NETWORK = "network"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Training while the camera flies."""
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -175,3 +176,18 @@ def test_a_flight_that_cannot_be_is_one_line(
     assert said in answer.err
     assert answer.err.count("error:") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_call_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "rendering.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    shown: list[int] = []
+
+    def render(frame: int, seed: int) -> np.ndarray:
+        return np.random.default_rng([frame, seed]).random((9, 64, 80), np.float32)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    exec(code.replace("frames=100", "frames=2"), {"render": render, "print": lambda frame, _: shown.append(frame)})
+    assert shown == [0, 1]
+    assert (tmp_path / "runs" / "level-1" / "network.json").exists()
