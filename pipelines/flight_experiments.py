@@ -42,12 +42,12 @@ def run_flight(scale: RenderingScale, studio: Studio, scene: Path, folder: Path)
     check_own(folder)
     announce_experiment(folder)
     variant = chosen_variant(studio.variant)
-    asked = FlightRequest(scale.flight_size, SPP, scale.reference_spp, SCORED, scale.clean_spp)
+    asked = FlightRequest(scale.flight_size, SPP, scale.reference_spp, SCORED, scale.flight_clean_spp)
     flight = planned_flight(scene, None, scale.frames, asked, variant)
     ways = {"flight": flight.poses, "scored": flight.poses[::SCORED]}
     for name, poses in ways.items():
         write_json(folder / f"{name}.json", [asdict(pose) for pose in poses])
-    request = FrameRequest(1, 2, SPP, scale.clean_spp, scale.flight_size, seed=3)
+    request = FrameRequest(1, 2, SPP, scale.flight_clean_spp, scale.flight_size, seed=3)
     store = studio.rendered(scene, request, "flight", folder / "flight.json")
     to_score = FrameRequest(1, 1, 1, scale.reference_spp, scale.flight_size, seed=4)  # its one render is not used
     references = studio.rendered(scene, to_score, "flight-scored", folder / "scored.json")
@@ -151,7 +151,7 @@ def _results(
             *lines,
             "",
             f"A noisy target ({SPP} samples per pixel) takes {seconds['noisy']:.2f} s to render, a clean one "
-            f"({scale.clean_spp}) {seconds['clean']:.2f} s: {seconds['clean'] / seconds['noisy']:.0f} times as "
+            f"({scale.flight_clean_spp}) {seconds['clean']:.2f} s: {seconds['clean'] / seconds['noisy']:.0f} times as "
             f"long. Per frame training takes {parts['train']:.2f} s, denoising both renders {parts['denoise']:.2f} s.",
             "",
             f"{flight.scene.name}, {scale.frames} frames of {width}×{height}, eight steps of one crop of {scale.crop} "

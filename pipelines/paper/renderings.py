@@ -41,7 +41,7 @@ class RenderingScale:
     """How large an experiment is.
 
     scenes, views: of training, and of validation; size: pixels (height, width). reference_spp, clean_spp: samples per
-    pixel of what is scored against, and of clean targets. frames, flight_size: of a flight.
+    pixel of what is scored against, and of clean targets. frames, flight_size, flight_clean_spp: of a flight.
     """
 
     name: ScaleName
@@ -58,6 +58,7 @@ class RenderingScale:
     batch_size: int = 4
     frames: int = 1000
     flight_size: tuple[int, int] = (512, 512)
+    flight_clean_spp: int = 131_072
     caution: str = ""
 
     def recipe(self, arm: Arm, seed: int) -> Recipe[TrainingPair]:
@@ -98,6 +99,7 @@ SCALES: dict[ScaleName, RenderingScale] = {
         batch_size=2,
         frames=3,
         flight_size=(32, 32),
+        flight_clean_spp=8,
         caution="Smoke: three steps, which show that it runs and nothing else.",
     ),
     # A narrower network takes more steps in the same time.
@@ -112,9 +114,10 @@ SCALES: dict[ScaleName, RenderingScale] = {
         views=(4, 2),
         size=(128, 128),
         reference_spp=1024,
-        clean_spp=256,
+        clean_spp=1024,
         frames=120,
         flight_size=(128, 128),
+        flight_clean_spp=256,
     ),
     # §3.3: 860 training and 34 validation images of 960×540; 2,000 epochs of batches of 4 (§A.2); 131k spp.
     "paper": RenderingScale(
