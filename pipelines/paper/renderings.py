@@ -115,8 +115,8 @@ SCALES: dict[ScaleName, RenderingScale] = {
         size=(128, 128),
         reference_spp=1024,
         clean_spp=1024,
-        frames=120,
-        flight_size=(128, 128),
+        frames=80,
+        flight_size=(96, 96),
         flight_clean_spp=256,
     ),
     # §3.3: 860 training and 34 validation images of 960×540; 2,000 epochs of batches of 4 (§A.2); 131k spp.
