@@ -25,6 +25,7 @@ RUNS = Path("runs")
 STATE = "training-state.pt"
 LEFT_OUT = "left-out.txt"
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
+LONG = ("poses", "scenes")  # lists that say nothing to a person
 OWN_FILES = (
     "run.json",
     METRICS,
@@ -147,7 +148,7 @@ class Run:
 
         The full recipe, the data's fingerprint and size (not its place), device, versions, commit.
         """
-        data = {f"data.{name}": str(value) for name, value in self.data.items() if name not in PLACES}
+        data = {f"data.{name}": str(value) for name, value in self.data.items() if name not in (*PLACES, *LONG)}
         return (
             flat(described(self.recipe))
             | data
@@ -185,6 +186,11 @@ def create_run(
 
 def check_new(directory: Path, *, overwrite: bool) -> None:
     """Raise where `create_run` would find the directory taken: before long work that comes first."""
+    if (directory / "run.json").exists() and not overwrite and not _in_vain(directory):
+        raise UsageError(
+            f"{directory} holds a run. Go on with it by --resume {directory}, choose another --run-name, or add "
+            "--overwrite."
+        )
     clear(directory, OWN_FILES, overwrite=overwrite or _in_vain(directory), dry_run=True)
 
 

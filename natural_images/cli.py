@@ -66,7 +66,7 @@ def train_command(
         str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
-    save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    save_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     gpus: Gpus = None,
     overwrite: Overwrite = False,
 ) -> None:

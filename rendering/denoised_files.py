@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,15 +14,15 @@ from mri_n2n.progress import say
 from mri_n2n.run_directory import Run
 from rendering.denoising import denoiser_of
 from rendering.exr import Layers, Normals, read_exr, write_exr
-from rendering.radiance import Planes, in_8_bit, tone_map
+from rendering.radiance import Planes, halved, in_8_bit, tone_map
 
 REFERENCE = "-reference.exr"  # what `render export` calls a clean image
 
 
 def denoise_files(
     run: Run, source: Path, output: Path, device: torch.device, *, normals: Normals = "auto", overwrite: bool = False
-) -> int:
-    """Denoise an image, or every one below a folder to the same place in `output`; return how many were made now.
+) -> list[dict[str, Any]]:
+    """Denoise an image, or every one below a folder to the same place in `output`; return what each one made now is.
 
     The radiance goes into an .exr, its tone-mapped picture into a .png beside it, and what made them into a .json.
     Interrupted, the same call goes on. Raises `UsageError` where an image cannot be used; the others are still done.
@@ -43,14 +44,14 @@ def denoise_files(
         assert layers.albedo is not None
         assert layers.normal is not None
         radiance = denoiser(layers.colour, layers.albedo, layers.normal)
-        about = {"source_sha256": digest, "replaced_pixels": layers.replaced}
+        about = {"source_sha256": digest, "replaced_pixels": layers.replaced, "clamped_values": halved(radiance)[1]}
         return Made(about, partial(_write, radiance))
 
     identity = run.identity() | {"normals": normals}
     done = work_through(
         jobs, partial(_read, normals=normals), work, identity, overwrite=overwrite, doing="denoising", unit="image"
     )
-    return len(done)
+    return [about for _, about in done]
 
 
 def _images(source: Path) -> list[Path]:

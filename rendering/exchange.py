@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -211,6 +212,12 @@ def _check_features(path: Path, header: Header, normals: Normals) -> None:
 
 def _store(store: FrameStore, place: int, view: View, normals: Normals) -> None:
     made = [read_exr(path, normals) for path in view.renders]
+    for one, other in combinations(range(len(made)), 2):
+        if np.array_equal(made[one].colour, made[other].colour):
+            raise UsageError(
+                f"{view.renders[one]} and {view.renders[other]} are the same image, expected independent noise. Render "
+                "each with a seed of its own."
+            )
     replaced = sum(layers.replaced for layers in made)
     albedo = [layers.albedo for layers in made if layers.albedo is not None]
     normal = [layers.normal for layers in made if layers.normal is not None]

@@ -130,8 +130,8 @@ class FrameStore:
         try:
             mapped: Half = np.load(path, mmap_mode="r")
             return mapped
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path}: {error}. Render it again.") from None
+        except (OSError, ValueError, EOFError):
+            raise UsageError(f"cannot read {path}: it is missing or damaged. Render it again.") from None
 
     def write(self, place: int, planes: Mapping[str, Planes], replaced: int) -> None:
         """Keep a frame, each array as the layout says but without its first axis: data first, then the record."""
@@ -158,6 +158,8 @@ def read_manifest(directory: Path) -> tuple[Mapping[str, Any], Layout]:
     """A store's, which is written before anything else of it. Raises `UsageError` if there is none of ours."""
     manifest = read_json(directory / MANIFEST, "store of frames (made by mri-n2n render frames)")
     try:
+        if not isinstance(manifest["format"], int):
+            raise ValueError("another program's, or another kind of data")
         if manifest["format"] != FORMAT:
             raise UsageError(f"{directory} is of format {manifest['format']}, expected {FORMAT}. Render it again.")
         shape = manifest["layout"]

@@ -53,7 +53,7 @@ def report_on_frames(
     methods: dict[str, Method] = open_image_denoise_methods() if baseline else {}
     methods[NETWORK] = denoiser_of(run, device)
     if store.fingerprint == run.data["fingerprint"]:
-        raise UsageError(f"{store.directory} holds the frames that the run was trained on. Score it on other scenes.")
+        raise UsageError(f"{store.directory} holds the frames that the run was trained on. Score it on others.")
     seen = len(set(store.scene_hashes()) & set(run.data.get("scenes", ())))
     scores = evaluate(store, methods)
     if not scores:

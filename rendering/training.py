@@ -66,7 +66,7 @@ def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
     if targets == "clean" and not store.layout.reference:
         raise UsageError(f"{directory} has no references for clean targets. Render with --reference-spp 1024.")
     if targets == "noisy" and store.layout.replicates < 2:
-        raise UsageError(f"{directory} has one render of each view, noisy targets need two. Render --replicates 2.")
+        raise UsageError(f"{directory} has one render of each view, noisy targets need two. Add --targets clean.")
     return store
 
 

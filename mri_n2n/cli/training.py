@@ -55,7 +55,7 @@ def train_command(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
     save_seconds: Annotated[
-        float, typer.Option(help="Seconds between checkpoints: the most a killed run loses.")
+        float, typer.Option(min=0, help="Seconds between checkpoints: the most a killed run loses.")
     ] = 60.0,
     gpus: Gpus = None,
     overwrite: Overwrite = False,

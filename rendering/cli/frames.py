@@ -47,7 +47,7 @@ def frames_command(
     typer.echo(f"{made}, {replicates} renders each ({width}×{height}, {spp} samples per pixel): {out}")
     _say_counted(store)
     typer.echo(f"Look at {out / CONTACT} before training on them.")
-    typer.echo(f"Next: mri-n2n render train {out}")
+    _say_next(store)
 
 
 def interiors_command(
@@ -64,6 +64,7 @@ def interiors_command(
         made = write_interiors(out, InteriorSet(training, validation, seed), overwrite=overwrite)
     typer.echo(f"{training} training and {validation} validation scenes, {made} of them made now: {out}")
     typer.echo(f"Look at {out / CONTACT} before rendering them.")
+    typer.echo(f"Next: mri-n2n render frames {out / 'training'} FRAMES")
 
 
 def export_command(
@@ -102,7 +103,16 @@ def import_command(
             "picture, and see --normals."
         )
     typer.echo(f"Look at {out / CONTACT} before training on them.")
-    typer.echo(f"Next: mri-n2n render train {out}")
+    _say_next(store)
+
+
+def _say_next(store: "FrameStore") -> None:
+    if store.layout.replicates > 1:
+        typer.echo(f"Next: mri-n2n render train {store.directory}")
+    elif store.layout.reference:
+        typer.echo(f"Next: mri-n2n render train {store.directory} --targets clean (noisy ones need two renders)")
+    else:
+        typer.echo("One render of each view and no reference: nothing can be learnt from them.")
 
 
 def _say_counted(store: "FrameStore") -> None:

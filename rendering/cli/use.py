@@ -72,4 +72,11 @@ def denoise_command(
         typer.echo(unfinished, err=True)
     with going_on():
         made = denoise_files(opened, input, output, chosen_device(device), normals=normals, overwrite=overwrite)
-    typer.echo(f"{made} images denoised, a .png beside each: {output}")
+    typer.echo(f"{len(made)} images denoised, a .png beside each: {output}")
+    replaced, clamped = (sum(about[name] for about in made) for name in ("replaced_pixels", "clamped_values"))
+    if replaced or clamped:
+        typer.echo(
+            f"{replaced} pixels were no numbers and set to 0, {clamped} values clamped to float16's range: look at the "
+            "pictures.",
+            err=True,
+        )

@@ -52,6 +52,17 @@ def test_an_image_is_denoised_to_radiance_and_a_picture(
     assert expected.shape == (3, 48, 64)
     with Image.open(tmp_path / "out.png") as picture:
         assert np.abs(np.asarray(picture) / 255.0 - np.moveaxis(tone_map(expected), 0, -1)).max() < 0.6 / 255
+    assert "clamped" not in answer.err
+    write_exr(
+        tmp_path / "bright.exr", {"colour": layers.colour * 1e9, "albedo": layers.albedo, "normal": layers.normal}
+    )
+    answer = cli("render", "denoise", "short", "bright.exr", "again.exr", "--device", "cpu")
+    assert answer.code == 0
+    assert "values clamped to float16's range" in answer.err
+    (tmp_path / "mine.png").touch()
+    answer = cli("render", "denoise", "short", source, "mine.exr")
+    assert answer.code == 2
+    assert "mine.png exists" in answer.err
     about = json.loads((tmp_path / "out.exr.json").read_text())
     assert about["weights_sha256"] == trained.identity()["weights_sha256"]
 

@@ -163,6 +163,12 @@ def test_views_are_in_the_order_of_their_numbers_and_what_was_changed_is_counted
     )
 
 
+def test_renders_of_one_seed_are_refused(folder: Path, tmp_path: Path) -> None:
+    image(folder / "shot-10-0002.exr", 10 * 10 + 1)  # the noise of shot-10-0001
+    with pytest.raises(UsageError, match=r"shot-10-0001.exr and .*shot-10-0002.exr are the same image"):
+        exchange.import_frames(folder, tmp_path / "frames")
+
+
 def test_one_render_is_enough_beside_a_reference(tmp_path: Path) -> None:
     image(tmp_path / "in" / "a-1.exr", 1)
     with pytest.raises(UsageError, match=r"a-1\.exr: its view has 1 renders, expected two"):

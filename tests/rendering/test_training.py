@@ -43,6 +43,9 @@ def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object],
     answer = cli("render", "evaluate", "tiny", "frames", "--overwrite")
     assert answer.code == 2
     assert "was trained on" in answer.err
+    answer = cli("render", "train", "frames", *TINY, "--steps", 12, "--run-name", "tiny")
+    assert answer.code == 2
+    assert "--resume runs/tiny" in answer.err
 
 
 def test_a_resumed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
@@ -113,7 +116,14 @@ def test_what_is_missing_is_told_before_anything_is_trained(cli: Callable[..., o
     unfinished = made_frames(tmp_path / "unfinished", {"hall": 2})
     del unfinished.complete[1]
     unfinished.write(0, {name: unfinished.array(name)[0] for name in unfinished.layout.arrays()}, 0)
+    (tmp_path / "cut").mkdir()
+    for path in (tmp_path / "bare").iterdir():
+        (tmp_path / "cut" / path.name).write_bytes(b"" if path.name == "normal.npy" else path.read_bytes())
+    (tmp_path / "slices").mkdir()
+    (tmp_path / "slices" / "manifest.json").write_text('{"format": "mri-n2n slices 1"}')
     for name, options, said in (
+        ("cut", (), "normal.npy: it is missing or damaged"),
+        ("slices", (), "no store of frames"),
         ("single", (), "needs two|need two"),
         ("bare", ("--targets", "clean"), "no references"),
         ("one", (), "one frame"),
