@@ -229,4 +229,6 @@ def fig8_command(
         raise typer.Exit(INTERRUPTED)
     typer.echo(text)
     typer.echo(f"Table: {folder / 'results.md'}; curves: {folder / 'fig8.png'}")
-    typer.echo(f"Video: {folder / 'noisy-targets-seed-0' / 'flythrough.webp'}; runs side by side: mlflow ui")
+    typer.echo(
+        f"Video: {folder / 'noisy-targets-seed-0' / 'examples' / 'flythrough.webp'}; runs side by side: mlflow ui"
+    )

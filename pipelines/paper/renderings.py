@@ -41,7 +41,8 @@ class RenderingScale:
     """How large an experiment is.
 
     scenes, views: of training, and of validation; size: pixels (height, width). reference_spp, clean_spp: samples per
-    pixel of what is scored against, and of clean targets. frames, flight_size, flight_clean_spp: of a flight.
+    pixel of what is scored against, and of clean targets, for which fewer views of a scene (clean_views) are rendered.
+    frames, flight_size, flight_clean_spp: of a flight.
     """
 
     name: ScaleName
@@ -55,6 +56,7 @@ class RenderingScale:
     size: tuple[int, int]
     reference_spp: int
     clean_spp: int
+    clean_views: int
     batch_size: int = 4
     frames: int = 1000
     flight_size: tuple[int, int] = (512, 512)
@@ -75,7 +77,8 @@ class RenderingScale:
 
     def training_frames(self, experiment: RenderingExperiment) -> FrameRequest:
         """What is rendered to train on."""
-        return FrameRequest(self.views[0], 2, experiment.spp, self.clean_spp * experiment.clean, self.size, seed=1)
+        views, clean_spp = (self.clean_views, self.clean_spp) if experiment.clean else (self.views[0], 0)
+        return FrameRequest(views, 2, experiment.spp, clean_spp, self.size, seed=1)
 
     def validation_frames(self, experiment: RenderingExperiment) -> FrameRequest:
         """What is rendered to score on."""
@@ -96,6 +99,7 @@ SCALES: dict[ScaleName, RenderingScale] = {
         size=(32, 40),
         reference_spp=8,
         clean_spp=8,
+        clean_views=2,
         batch_size=2,
         frames=3,
         flight_size=(32, 32),
@@ -114,7 +118,8 @@ SCALES: dict[ScaleName, RenderingScale] = {
         views=(4, 2),
         size=(128, 128),
         reference_spp=1024,
-        clean_spp=1024,
+        clean_spp=512,
+        clean_views=2,
         frames=80,
         flight_size=(96, 96),
         flight_clean_spp=256,
@@ -132,5 +137,6 @@ SCALES: dict[ScaleName, RenderingScale] = {
         size=(540, 960),
         reference_spp=131_072,
         clean_spp=131_072,
+        clean_views=8,
     ),
 }
