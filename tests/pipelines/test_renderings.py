@@ -27,9 +27,8 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_losses_and_scales_are_compared_and_a_second_run_is_quick(
-    cli: Callable[..., object], tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., object], tmp_path: Path, frames: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # the flight below has it
     answer = cli("reproduce", "fig6", "--frames", frames, *SCALAR)
     assert answer.code == 0, answer.err
     folder = tmp_path / "runs" / "fig6-smoke"
@@ -57,10 +56,7 @@ def test_losses_and_scales_are_compared_and_a_second_run_is_quick(
     assert times(frames) | times(folder) == before
 
 
-def test_noisy_and_clean_targets_see_the_same_frames(
-    cli: Callable[..., object], tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+def test_noisy_and_clean_targets_see_the_same_frames(cli: Callable[..., object], tmp_path: Path, frames: Path) -> None:
     answer = cli("reproduce", "fig7", "--frames", frames, *SCALAR)
     assert answer.code == 0, answer.err
     folder = tmp_path / "runs" / "fig7-smoke"
