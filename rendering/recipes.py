@@ -28,7 +28,7 @@ def rendering_task(
     """The task of denoising renderings; by default the paper's best (Fig 6), by a network that gives logarithms.
 
     Short trainings need that: the gradient of the HDR loss with respect to a logarithm is about 2 (1 − ŷ / f) wherever
-    f is well above ε, and not a thousand times larger in the dark (docs/rendering.md).
+    f is well above ε, and not up to 10⁴ times larger in the dark (docs/rendering.md).
     """
     encoding = encoding or Encoding()
     predict = radiance_predicted if encoding.output == "logarithm" else network_output
