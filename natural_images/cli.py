@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, Targets, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -66,7 +66,7 @@ def train_command(
         str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
-    save_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
+    save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     gpus: Gpus = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -82,6 +82,7 @@ def train_command(
     from natural_images.recipes import PHOTOGRAPHS, exposures_task, noise_model, noise_task
     from natural_images.training import create_photograph_run, indexed, train_on_photographs
 
+    check_save_seconds(save_seconds)
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))

@@ -33,3 +33,9 @@ def refuse_with_resume(context: typer.Context, allowed: set[str]) -> None:
     if clashing:
         names = ", ".join("--" + name.replace("_", "-") for name in clashing)
         raise UsageError(f"a resumed run keeps its recipe: leave out {names}.")
+
+
+def check_save_seconds(seconds: float) -> None:
+    """Raise `UsageError` for a time between checkpoints that cannot be."""
+    if not seconds >= 0:
+        raise UsageError(f"--save-seconds must not be negative, got {seconds:g}.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, LossName, Targets, Values, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, LossName, Targets, Values, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given, starting
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -55,7 +55,7 @@ def train_command(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
     save_seconds: Annotated[
-        float, typer.Option(min=0, help="Seconds between checkpoints: the most a killed run loses.")
+        float, typer.Option(help="Seconds between checkpoints: the most a killed run loses.")
     ] = 60.0,
     gpus: Gpus = None,
     overwrite: Overwrite = False,
@@ -76,8 +76,7 @@ def train_command(
         raise typer.Exit(launched(gpus, device, "--gpus"))
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
-    if not save_seconds >= 0:
-        raise UsageError(f"--save-seconds must not be negative, got {save_seconds:g}.")
+    check_save_seconds(save_seconds)
     world, chosen = joined(chosen_device(device))
     if resume is not None:
         refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})

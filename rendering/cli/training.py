@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, Targets, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, Targets, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
 from rendering.cli.options import Size, Variant, sides_of
@@ -40,7 +40,7 @@ def train_command(
         str | None, typer.Option(help="Name of the run and its folder under runs/.", show_default="from the options")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
-    save_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
+    save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     gpus: Gpus = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -53,6 +53,7 @@ def train_command(
     from rendering.tasks import Encoding
     from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
 
+    check_save_seconds(save_seconds)
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))

@@ -48,7 +48,7 @@ def test_a_process_keeps_to_its_scene_then_takes_a_new_one_then_helps() -> None:
 def test_whatever_stops_them_the_bytes_are_those_of_one_process(room: Path, tmp_path: Path) -> None:
     shutil.copytree(room.parent, tmp_path / "scenes" / "hall")
     shutil.copytree(room.parent, tmp_path / "scenes" / "room")
-    request = FrameRequest(views=4, replicates=1, spp=32, reference_spp=32, size=(32, 40))
+    request = FrameRequest(views=4, replicates=1, spp=32, reference_spp=256, size=(32, 40))
     whole = render_frames(tmp_path / "scenes", tmp_path / "whole", request, variant=SCALAR)
     out = tmp_path / "frames"
     command = [sys.executable, "-m", "pipelines", "render", "frames", tmp_path / "scenes", out, "--processes", 2]
@@ -60,7 +60,7 @@ def test_whatever_stops_them_the_bytes_are_those_of_one_process(room: Path, tmp_
         "--spp",
         32,
         "--reference-spp",
-        32,
+        256,
         "--size",
         "40x32",
         "--variant",

@@ -130,6 +130,7 @@ def test_what_is_missing_is_told_before_anything_is_trained(cli: Callable[..., o
         ("unfinished", (), "not made yet"),
         ("nowhere", (), "nowhere"),
         ("bare", ("--crop", 64), "--crop"),
+        ("bare", ("--save-seconds", -1), "--save-seconds"),
     ):
         answer = cli("render", "train", name, *TINY, "--steps", 2, *options)
         assert answer.code == 2, name
