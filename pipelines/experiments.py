@@ -94,6 +94,12 @@ def check_own(folder: Path) -> None:
         raise UsageError(f"{folder} is not empty and not of this program. Choose another --output.")
 
 
+def check_same_recipe(run: Run, recipe: Recipe[Any]) -> None:
+    """Raise where a folder holds a run of another recipe."""
+    if described(run.recipe) != described(recipe):
+        raise UsageError(f"{run.directory} holds a run of another recipe. Choose another --output.")
+
+
 def tell_tracker(runs: Path, results: Path) -> None:
     """Give MLflow the tables and pictures of an experiment; say so where it does not take them."""
     try:
@@ -106,8 +112,7 @@ def _trained(recipe: Recipe[Any], directory: Path, path: Path, data: PreparedDat
     """The finished run of `recipe` in `directory`: begun, gone on with, or found done."""
     begun = (directory / "run.json").exists()
     run = open_run(directory) if begun else create_slice_run(directory, recipe, path, data, device)
-    if described(run.recipe) != described(recipe):
-        raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
+    check_same_recipe(run, recipe)
     say(f"{directory.name}:")
     return run if train_on_slices(run, data, device, resume=run.state_path.exists()) else None
 

@@ -17,11 +17,11 @@ from mri_n2n.progress import say
 from mri_n2n.run_directory import Run, create_run, open_run
 from mri_n2n.scores import Estimate, estimate
 from mri_n2n.tracking import announce_experiment
-from pipelines.experiments import check_own, tell_tracker
+from pipelines.experiments import check_own, check_same_recipe, tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.fig8 import ARMS, LAST, SCORED, SPP
 from pipelines.paper.renderings import RenderingScale
-from pipelines.rendering_experiments import Studio, check_same_recipe, slug
+from pipelines.rendering_experiments import Studio, slug
 from rendering.evaluation import INPUT, NETWORK
 from rendering.flights import PARTS, planned_flight
 from rendering.flythrough import Flight, FlightRequest, stored

@@ -9,7 +9,6 @@ import torch
 from mri_n2n.durable import write_csv, write_text
 from mri_n2n.errors import UsageError
 from mri_n2n.progress import say
-from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run, create_run, open_run
 from mri_n2n.tracking import announce_experiment
 from natural_images.captures import captured
@@ -20,7 +19,7 @@ from natural_images.noise import Bernoulli, NoiseModel
 from natural_images.recipes import PHOTOGRAPHS, slug, spoken
 from natural_images.report import SCORES, classical, method_of
 from natural_images.training import crops_of, train_on_crops, validation_pairs
-from pipelines.experiments import check_own, tell_tracker
+from pipelines.experiments import check_own, check_same_recipe, tell_tracker
 from pipelines.paper.photographs import Arm, PhotographExperiment
 from pipelines.photograph_results import Findings, draw, results
 
@@ -128,8 +127,7 @@ def _trained(arm: Arm, bench: Bench) -> Run | None:
         rows = list(range(len(scenes)))
     if (directory / "run.json").exists():
         run = open_run(directory, PHOTOGRAPHS)
-        if described(run.recipe) != described(arm.recipe):
-            raise UsageError(f"{directory} holds a run of another recipe. Choose another --output.")
+        check_same_recipe(run, arm.recipe)
     else:
         about = {
             "fingerprint": scenes.fingerprint,

@@ -5,19 +5,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.drawing import draw_strips
 from mri_n2n.durable import write_csv, write_text
-from mri_n2n.errors import UsageError
 from mri_n2n.progress import say
-from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run, open_run
 from mri_n2n.tracking import announce_experiment
-from pipelines.experiments import check_own, tell_tracker
+from pipelines.experiments import check_own, check_same_recipe, tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.renderings import Arm, RenderingExperiment, RenderingScale
 from pipelines.rendering_results import Findings, results
@@ -119,12 +116,6 @@ def _trained(
         run = create_frames_run(directory, recipe, training, device, validation=validation)
     ended = train_on_frames(run, training, device, validation=validation, resume=run.state_path.exists())
     return run if ended else None
-
-
-def check_same_recipe(run: Run, recipe: Recipe[Any]) -> None:
-    """Raise where a folder holds a run of another recipe."""
-    if described(run.recipe) != described(recipe):
-        raise UsageError(f"{run.directory} holds a run of another recipe. Choose another --output.")
 
 
 def slug(title: str) -> str:

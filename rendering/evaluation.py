@@ -61,7 +61,8 @@ def evaluate(
         raise UsageError(f"{store.directory} has no references to score against. Render with --reference-spp 1024.")
     reference = store.array("reference")
     places = [(scene, view, row) for scene, own in store.rows().items() for view, row in enumerate(own)]
-    chosen = [place for place in places if rows is None or place[2] in set(rows)]
+    wanted = range(store.layout.frames) if rows is None else set(rows)
+    chosen = [place for place in places if place[2] in wanted]
     scores = []
     for scene, view, row in bar(chosen, description="evaluating", unit="frame", shown=not quiet):
         clean, render = reference[row].astype(np.float32), render_of(store, row)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rendering.frames import PLANES
 from rendering.radiance import Planes
 from rendering.renderer import Pose, Renderer
 from rendering.scenes import SceneFile
@@ -55,11 +56,7 @@ class Renderers:
         """Do a job. Raises `UsageError` if its scene cannot be rendered."""
         renderer = self.of(job.scene)
         made = [renderer.frame(job.pose, job.spp, seed) for seed in job.seeds]
-        planes = {
-            "colour": np.stack([frame.colour for frame in made]),
-            "albedo": np.stack([frame.albedo for frame in made]),
-            "normal": np.stack([frame.normal for frame in made]),
-        }
+        planes = {name: np.stack([getattr(frame, name) for frame in made]) for name in PLANES}
         replaced = sum(frame.replaced for frame in made)
         if job.reference is not None:
             planes["reference"], gaps = renderer.colour(job.pose, *job.reference)

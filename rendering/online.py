@@ -20,7 +20,7 @@ from mri_n2n.run_directory import Run
 from mri_n2n.runs import run_training
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch
-from rendering.crops import FrameCrops
+from rendering.crops import check_fit, cropped
 from rendering.denoising import Denoiser
 from rendering.evaluation import INPUT, NETWORK, psnr
 from rendering.flythrough import Shot, Source
@@ -93,7 +93,7 @@ class FlightCrops:
 
     def __init__(self, source: Source, frames: int, recipe: Recipe[Any], device: torch.device) -> None:
         self._source, self._frames, self._device = source, frames, device
-        self._crops: FrameCrops = crops_of(recipe)
+        self._crops = crops_of(recipe)
         self._clean = corruption_of(recipe).targets == "clean"
         self._streams = RandomStreams(recipe.seed)
         self._overlap = Overlap(1)
@@ -113,21 +113,12 @@ class FlightCrops:
         """A crop of the frame of a step, `[1 2 9 h w]`; with clean targets its clean render last."""
         if step // STEPS != self.frame:
             self._advance(step // STEPS)
-        renders, clean, size = self.shot.renders, self.shot.clean, self._crops.size
+        renders, clean = self.shot.renders, self.shot.clean if self._clean else None
         if self._clean and clean is None:
             raise UsageError(f"frame {self.frame} has no clean target. Give every frame one.")
-        room = [side - size + 1 for side in renders.shape[-2:]]
-        if min(room) < 1:
-            raise UsageError(f"crops of {size} pixels do not fit into the frames of this flight: lower --crop.")
-        uniform = torch.rand(2, generator=self._streams.at("crop", step)).tolist()
-        top, left = (int(u * most) for u, most in zip(uniform, room, strict=True))
-        window = (..., slice(top, top + size), slice(left, left + size))
-        crop = renders[window]
-        if self._clean and clean is not None:
-            last = np.zeros_like(crop[:1])
-            last[0, COLOUR] = clean[window]
-            crop = np.concatenate([crop, last])
-        return Batch(torch.from_numpy(crop[None].copy()).to(self._device), torch.tensor([self.frame]))
+        check_fit(self._crops, renders.shape[-2:])
+        crop = cropped([renders], clean, self._crops, self._streams.at("crop", step))
+        return Batch(torch.from_numpy(crop[None]).to(self._device), torch.tensor([self.frame]))
 
     def _advance(self, frame: int) -> None:
         began = time.monotonic()

@@ -61,7 +61,7 @@ def frames_to_train_on(directory: Path, recipe: Recipe[Any]) -> FrameStore:
     """A store that has what a recipe needs. Raises `UsageError` if it is not complete, or has too little."""
     store = FrameStore.open(directory)
     store.check_complete()
-    check_fit(crops_of(recipe), store)
+    check_fit(crops_of(recipe), store.layout.size)
     targets = corruption_of(recipe).targets
     if targets == "clean" and not store.layout.reference:
         raise UsageError(f"{directory} has no references for clean targets. Render with --reference-spp 1024.")

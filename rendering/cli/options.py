@@ -29,6 +29,7 @@ def sides_of(size: str) -> tuple[int, int]:
 
 @contextmanager
 def going_on() -> Iterator[None]:
+    """Work that Ctrl-C may stop: it is told that the same command goes on."""
     try:
         yield
     except KeyboardInterrupt:

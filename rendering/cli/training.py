@@ -131,10 +131,11 @@ def flythrough_command(
     """Fly through a scene; train on each frame (two renders, eight steps) and show it denoised. Makes a video."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
+    from rendering.crops import check_fit
     from rendering.flights import begun_flight, create_flight_run, mean_seconds, planned_flight
     from rendering.flythrough import FlightRenderer, FlightRequest
     from rendering.online import keep_pictures, online_recipe, train_online, write_video
-    from rendering.recipes import RENDERINGS
+    from rendering.recipes import RENDERINGS, crops_of
     from rendering.renderer import chosen_variant
 
     chosen = chosen_device(device)
@@ -151,8 +152,7 @@ def flythrough_command(
         drawn = chosen_variant(variant)
         clean_spp = reference_spp if targets == "clean" else 0
         request = FlightRequest(sides_of(size), spp, reference_spp, reference_every, clean_spp, seed)
-        if crop > min(request.size):
-            raise UsageError(f"crops of {crop} pixels do not fit into frames of {size}: lower --crop.")
+        check_fit(crops_of(recipe), request.size)
         flight = planned_flight(scene, keyframes, frames, request, drawn)
         run = create_flight_run(path, recipe, flight, drawn, chosen, overwrite=overwrite)
     began = run.state_path.exists()

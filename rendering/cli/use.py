@@ -21,7 +21,7 @@ def evaluate_command(
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a run on frames: PSNR of tone-mapped images and brightness, with 95 % intervals over views."""
+    """Score a run on frames: PSNR of tone-mapped images and brightness, with 95 % intervals over scenes."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.run_directory import find_run, open_run
     from rendering.frames import FrameStore
