@@ -29,8 +29,8 @@ import torch
 from mri_n2n import environment
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.errors import UsageError
+from mri_n2n.intervals import estimate
 from mri_n2n.metrics import in_8_bit, quality_of
-from mri_n2n.scores import estimate
 from natural_images.baselines import Baseline, BlockMatching, VarianceStabilised
 from natural_images.evaluation import TestImage, read_reference, realisation_of
 from natural_images.image_files import find_images

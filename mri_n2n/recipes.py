@@ -140,17 +140,6 @@ def sampling_facts(recipe: Recipe[Any], size: tuple[int, int]) -> dict[str, floa
     return facts
 
 
-def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A description as flat text, for a table or a tracker: {"task.corruption.acceleration": "10", ...}."""
-    lines: dict[str, str] = {}
-    for name, value in description.items():
-        if isinstance(value, Mapping):
-            lines |= flat(value, f"{prefix}{name}.")
-        else:
-            lines[prefix + name] = str(value)
-    return lines
-
-
 def rebuilt(description: Any, domain: Domain = MRI) -> Recipe[Any]:
     """The recipe that `described` gave this description for."""
     engine = (Recipe, Task, Optimisation, RampedRate, *NETWORKS.values())

@@ -1,6 +1,7 @@
 """The report of a run: scores, tables and pictures in a folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mri_n2n.kspace.channels import from_channels, magnitude
 from mri_n2n.quality import QUALITY
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
+from mri_n2n.run_files import ScoreTable
 from mri_n2n.scores import Score, write_scores
 
 EXAMPLES = 3
@@ -45,7 +47,8 @@ def report_scores(
     about = {
         "label": label,
         "trained_on": run.data["fingerprint"],
-        "evaluated_on": data.manifest.fingerprint,
+        "tested_on": data.manifest.fingerprint,
+        "scores": asdict(ScoreTable("slices.csv", ("subject", "row"), ("subject",), list(methods)[-1])),
         "recipe": described(run.recipe),
         "environment": environment.description(device),
         **run.provenance(),

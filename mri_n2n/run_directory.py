@@ -16,18 +16,15 @@ from mri_n2n import __version__, environment, tracking
 from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
-from mri_n2n.recipes import MRI, Domain, Recipe, described, flat, rebuilt
+from mri_n2n.recipes import MRI, Domain, Recipe, described, rebuilt
+from mri_n2n.run_files import FORMAT, RUN, RUNS, parameters_of
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
-FORMAT = "mri-n2n run 1"
-RUNS = Path("runs")
 STATE = "training-state.pt"
 LEFT_OUT = "left-out.txt"
-PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
-LONG = ("poses", "scenes")  # lists that say nothing to a person
 OWN_FILES = (
-    "run.json",
+    RUN,
     METRICS,
     STATE,
     "network.json",
@@ -144,16 +141,8 @@ class Run:
             )
 
     def parameters(self) -> dict[str, str]:
-        """What a tracker shows.
-
-        The full recipe, the data's fingerprint and size (not its place), device, versions, commit.
-        """
-        data = {f"data.{name}": str(value) for name, value in self.data.items() if name not in (*PLACES, *LONG)}
-        return (
-            flat(described(self.recipe))
-            | data
-            | {f"environment.{key}": value for key, value in self.environment.items()}
-        )
+        """What a tracker shows of the run."""
+        return parameters_of({"recipe": described(self.recipe), "data": self.data, "environment": self.environment})
 
 
 def create_run(
@@ -180,13 +169,13 @@ def create_run(
         "data": data,
         "environment": run.environment,
     }
-    write_json(directory / "run.json", content)
+    write_json(directory / RUN, content)
     return run
 
 
 def check_new(directory: Path, *, overwrite: bool) -> None:
     """Raise where `create_run` would find the directory taken: before long work that comes first."""
-    if (directory / "run.json").exists() and not overwrite and not _in_vain(directory):
+    if (directory / RUN).exists() and not overwrite and not _in_vain(directory):
         raise UsageError(
             f"{directory} holds a run. Go on with it by --resume {directory}, choose another --run-name, or add "
             "--overwrite."
@@ -197,7 +186,7 @@ def check_new(directory: Path, *, overwrite: bool) -> None:
 def _in_vain(directory: Path) -> bool:
     """Whether a run ended before it had saved anything: then there is nothing to keep."""
     saved = (directory / STATE, directory / "network.json")
-    return (directory / "run.json").exists() and not any(path.exists() for path in saved)
+    return (directory / RUN).exists() and not any(path.exists() for path in saved)
 
 
 def open_run(directory: Path, domain: Domain = MRI) -> Run:
@@ -206,7 +195,7 @@ def open_run(directory: Path, domain: Domain = MRI) -> Run:
         raise UsageError(
             f"no run at {directory}. Runs are directories made by `{domain.command} train`, by default under runs/."
         )
-    content = read_json(directory / "run.json", "run description")
+    content = read_json(directory / RUN, "run description")
     try:
         if content["format"] != FORMAT:
             raise ValueError("unknown format")
@@ -221,7 +210,7 @@ def open_run(directory: Path, domain: Domain = MRI) -> Run:
 def find_run(run: Path) -> Path:
     """A run's directory, given that or the run's name under runs/."""
     named = RUNS / run
-    return named if (named / "run.json").exists() and not (run / "run.json").exists() else run
+    return named if (named / RUN).exists() and not (run / RUN).exists() else run
 
 
 def new_run_path(name: str) -> Path:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from mri_n2n.durable import write_csv, write_json
+from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import nmse, psnr, ssim
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
@@ -30,21 +29,6 @@ class Score:
     psnr: float
     ssim: float | None = None
     nmse: float | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, and its 95 % bootstrap interval over subjects, or whatever was drawn (None with fewer than two)."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def __format__(self, spec: str) -> str:
-        spec = spec or ".2f"
-        if self.low is None or self.high is None:
-            return format(self.mean, spec)
-        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 def summarised(scores: Sequence[Score]) -> dict[str, dict[str, Estimate]]:
@@ -70,26 +54,6 @@ def differences(scores: Sequence[Score], pairs: Sequence[tuple[str, str]], metri
     subjects = {score.row: score.subject for score in scores}
     values = [(subjects[row], known[first, row] - known[second, row]) for first, second in pairs for row in subjects]
     return estimate(values)
-
-
-def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
-    """Mean of (subject, value) and its 95 % percentile interval under resampling of whole subjects."""
-    by_subject: dict[str, list[float]] = {}
-    for subject, value in values:
-        by_subject.setdefault(subject, []).append(value)
-    sums = np.array([sum(own) for own in by_subject.values()])
-    counts = np.array([len(own) for own in by_subject.values()])
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:
-        return Estimate(mean, None, None)
-
-    def ratio(total: NDArray[Any], number: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-        return np.asarray(total.sum(axis=axis) / number.sum(axis=axis))
-
-    drawn = bootstrap(
-        (sums, counts), ratio, paired=True, vectorized=True, n_resamples=10_000, method="percentile", rng=0
-    )
-    return Estimate(mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
 def table(scores: Sequence[Score]) -> str:

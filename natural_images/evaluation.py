@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.errors import UNREADABLE, UsageError
+from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import in_8_bit, quality_of, ssim
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.restoration import restored
-from mri_n2n.scores import Estimate, estimate
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import BadImage, digest, find_images, read_pixels

@@ -18,6 +18,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
+from mri_n2n.run_files import ScoreTable
 from natural_images.baselines import Baseline, BlockMatching, DeepImagePrior, MedianFilter, VarianceStabilised
 from natural_images.datasets import as_images, fingerprint_of, index_pairs
 from natural_images.evaluation import (
@@ -192,6 +193,7 @@ def _written(
     write_csv(place / "images.csv", [asdict(score) for score in scores])
     content = {
         **about,
+        "scores": asdict(ScoreTable("images.csv", ("set", "image"), ("set", "image"), NETWORK)),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

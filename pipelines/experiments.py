@@ -24,12 +24,13 @@ from mri_n2n.evaluation import (
     label_for,
     methods_for,
 )
+from mri_n2n.intervals import Estimate
 from mri_n2n.progress import say
 from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, open_run
 from mri_n2n.runs import spoken
-from mri_n2n.scores import Estimate, Score, differences, summarised, write_scores
+from mri_n2n.scores import Score, differences, summarised, write_scores
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 from mri_n2n.tracking import PARENT, announce_experiment, mirror_experiment
 
@@ -71,7 +72,7 @@ def run_experiment(
     about = {
         "label": label,
         "experiment": experiment.name,
-        "evaluated_on": data.manifest.fingerprint,
+        "tested_on": data.manifest.fingerprint,
         "differences": {name: asdict(value) for name, value in found.items()},
         "training_seconds": {title: run.training_seconds() for title, run in runs.items()},
         "environment": environment.description(device),

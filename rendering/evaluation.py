@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_n2n.errors import UsageError
+from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.progress import bar
-from mri_n2n.scores import Estimate, estimate
 from rendering.frames import PLANES, FrameStore
 from rendering.radiance import Planes, tone_map
 
@@ -92,9 +92,14 @@ def difference(scores: Sequence[Score], first: Sequence[str], second: Sequence[s
     return estimate([(units[view], known[one, *view] - known[two, *view]) for one, two in pairs for view in units])
 
 
+def unit_of(scores: Sequence[Score]) -> tuple[str, ...]:
+    """What of a score tells the unit that intervals are drawn over: the scene, or of a single scene the view."""
+    return ("scene",) if len({score.scene for score in scores}) > 1 else ("view",)
+
+
 def _units(scores: Sequence[Score]) -> list[tuple[str, Score]]:
-    several = len({score.scene for score in scores}) > 1
-    return [(score.scene if several else str(score.view), score) for score in scores]
+    (unit,) = unit_of(scores)
+    return [(str(getattr(score, unit)), score) for score in scores]
 
 
 def table(scores: Sequence[Score]) -> str:

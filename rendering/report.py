@@ -13,9 +13,10 @@ from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
+from mri_n2n.run_files import ScoreTable
 from rendering.baselines import open_image_denoise, open_image_denoise_version
 from rendering.denoising import denoiser_of
-from rendering.evaluation import INPUT, INTERVAL, NETWORK, Method, evaluate, mean_of, render_of, table
+from rendering.evaluation import INPUT, INTERVAL, NETWORK, Method, evaluate, mean_of, render_of, table, unit_of
 from rendering.frames import FrameStore
 from rendering.pictures import shown
 
@@ -62,6 +63,7 @@ def report_on_frames(
     titles = list(dict.fromkeys(score.method for score in scores))
     content = {
         "tested_on": store.fingerprint,
+        "scores": asdict(ScoreTable("views.csv", ("scene", "view"), unit_of(scores), NETWORK)),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

@@ -21,10 +21,11 @@ from mri_n2n.evaluation import (
     pair_at,
     validation_places,
 )
+from mri_n2n.intervals import estimate
 from mri_n2n.kspace.acquisition import zero_filled
 from mri_n2n.metrics import psnr
 from mri_n2n.recipes import Recipe
-from mri_n2n.scores import Score, differences, estimate, summarised, table, write_scores
+from mri_n2n.scores import Score, differences, summarised, table, write_scores
 from mri_n2n.task import RepeatedScans, Undersampling
 from mri_n2n.training.task import network_output
 

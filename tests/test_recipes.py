@@ -8,12 +8,12 @@ from mri_n2n.recipes import (
     Optimisation,
     Recipe,
     described,
-    flat,
     kspace_task,
     pairs_task,
     rebuilt,
     undersampling_task,
 )
+from mri_n2n.run_files import flat
 
 RECIPES = [
     Recipe(undersampling_task(), Optimisation(steps=93_750)),

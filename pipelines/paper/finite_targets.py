@@ -16,7 +16,7 @@ from scipy.linalg import toeplitz
 from scipy.stats import norm
 from torch import Generator, Tensor
 
-from mri_n2n.scores import Estimate
+from mri_n2n.intervals import Estimate
 from mri_n2n.training.seeding import RandomStreams
 from natural_images.noise import BrownGaussian, Gaussian, NoiseModel, Poisson
 from pipelines.figures import Curve, Panel

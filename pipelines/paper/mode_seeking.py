@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.stats import gamma
 from torch import Tensor
 
-from mri_n2n.scores import Estimate
+from mri_n2n.intervals import Estimate
 from mri_n2n.training.seeding import RandomStreams
 from pipelines.figures import Curve, Panel
 

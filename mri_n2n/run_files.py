@@ -1,0 +1,48 @@
+"""The files of a run directory, and what they say as text. Without torch, so that what lists runs starts at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = "mri-n2n run 1"
+RUNS = Path("runs")
+RUN = "run.json"
+NETWORK = "network.json"
+EVALUATION = "evaluation"
+PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
+LONG = ("poses", "scenes")  # lists that say nothing to a person
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Where an evaluation keeps its scores image by image; its summary says so, for whoever compares runs.
+
+    file: a CSV beside the summary, with a row per image and method; image: the columns that tell an image; unit: of
+    these, the ones that tell what intervals are drawn over; result: the method that is the run's own.
+    """
+
+    file: str
+    image: tuple[str, ...]
+    unit: tuple[str, ...]
+    result: str
+
+
+def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A description as flat text, for a table or a tracker: {"task.corruption.acceleration": "10", ...}."""
+    lines: dict[str, str] = {}
+    for name, value in description.items():
+        if isinstance(value, Mapping):
+            lines |= flat(value, f"{prefix}{name}.")
+        else:
+            lines[prefix + name] = str(list(value) if isinstance(value, tuple) else value)  # as JSON has it
+    return lines
+
+
+def parameters_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """What a tracker shows of a run, given the content of its run.json.
+
+    The full recipe, the data's fingerprint and size (not its place), device, versions, commit.
+    """
+    data = {f"data.{name}": str(value) for name, value in run["data"].items() if name not in (*PLACES, *LONG)}
+    return flat(run["recipe"]) | data | {f"environment.{key}": value for key, value in run["environment"].items()}
