@@ -28,7 +28,7 @@ from mri_n2n.quality import QUALITY
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Run
 from mri_n2n.run_files import ScoreTable
-from mri_n2n.scores import Score, write_scores
+from mri_n2n.scores import Score, known_metrics, write_scores
 
 EXAMPLES = 3
 OWN_FILES = ("slices.csv", "subjects.csv", "summary.json", "scores.png", "examples.png", QUALITY)
@@ -48,7 +48,9 @@ def report_scores(
         "label": label,
         "trained_on": run.data["fingerprint"],
         "tested_on": data.manifest.fingerprint,
-        "scores": asdict(ScoreTable("slices.csv", ("subject", "row"), ("subject",), list(methods)[-1])),
+        "scores": asdict(
+            ScoreTable("slices.csv", ("subject", "row"), ("subject",), tuple(known_metrics(scores)), list(methods)[-1])
+        ),
         "recipe": described(run.recipe),
         "environment": environment.description(device),
         **run.provenance(),

@@ -142,7 +142,17 @@ class Run:
 
     def parameters(self) -> dict[str, str]:
         """What a tracker shows of the run."""
-        return parameters_of({"recipe": described(self.recipe), "data": self.data, "environment": self.environment})
+        return parameters_of(self.description())
+
+    def description(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return {
+            "format": FORMAT,
+            "domain": self.domain.name,
+            "recipe": described(self.recipe),
+            "data": self.data,
+            "environment": self.environment,
+        }
 
 
 def create_run(
@@ -162,14 +172,7 @@ def create_run(
     with writing(directory):
         directory.mkdir(parents=True)
     run = Run(directory, recipe, data, environment.description(device), domain)
-    content = {
-        "format": FORMAT,
-        "domain": domain.name,
-        "recipe": described(recipe),
-        "data": data,
-        "environment": run.environment,
-    }
-    write_json(directory / RUN, content)
+    write_json(directory / RUN, run.description())
     return run
 
 

@@ -18,13 +18,14 @@ LONG = ("poses", "scenes")  # lists that say nothing to a person
 class ScoreTable:
     """Where an evaluation keeps its scores image by image; its summary says so, for whoever compares runs.
 
-    file: a CSV beside the summary, with a row per image and method; image: the columns that tell an image; unit: of
-    these, the ones that tell what intervals are drawn over; result: the method that is the run's own.
+    file: a CSV beside the summary, with a row per image and method. Of its columns, image: those that tell an image;
+    unit: those that tell what intervals are drawn over; metrics: the scores. result: the method that is the run's own.
     """
 
     file: str
     image: tuple[str, ...]
     unit: tuple[str, ...]
+    metrics: tuple[str, ...]
     result: str
 
 
@@ -42,7 +43,8 @@ def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def parameters_of(run: Mapping[str, Any]) -> dict[str, str]:
     """What a tracker shows of a run, given the content of its run.json.
 
-    The full recipe, the data's fingerprint and size (not its place), device, versions, commit.
+    The full recipe, what it is on, the data's fingerprint and size (not its place), device, versions, commit.
     """
     data = {f"data.{name}": str(value) for name, value in run["data"].items() if name not in (*PLACES, *LONG)}
-    return flat(run["recipe"]) | data | {f"environment.{key}": value for key, value in run["environment"].items()}
+    environment = {f"environment.{key}": value for key, value in run["environment"].items()}
+    return flat(run["recipe"]) | {"domain": str(run.get("domain", "MRI"))} | data | environment

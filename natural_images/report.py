@@ -193,7 +193,7 @@ def _written(
     write_csv(place / "images.csv", [asdict(score) for score in scores])
     content = {
         **about,
-        "scores": asdict(ScoreTable("images.csv", ("set", "image"), ("set", "image"), NETWORK)),
+        "scores": asdict(ScoreTable("images.csv", ("set", "image"), ("set", "image"), ("psnr", "ssim"), NETWORK)),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

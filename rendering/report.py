@@ -63,7 +63,7 @@ def report_on_frames(
     titles = list(dict.fromkeys(score.method for score in scores))
     content = {
         "tested_on": store.fingerprint,
-        "scores": asdict(ScoreTable("views.csv", ("scene", "view"), unit_of(scores), NETWORK)),
+        "scores": asdict(ScoreTable("views.csv", ("scene", "view"), unit_of(scores), ("psnr", "brightness"), NETWORK)),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mri_n2n.cli.runs import runs
 from mri_n2n.cli.scans import prepare_kspace_command, reconstruct_command, simulate_command
 from mri_n2n.cli.training import evaluate_command, train_command, upload_command
 from mri_n2n.data.cli import phantom_command, prepare
@@ -16,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(prepare, name="prepare")
+app.add_typer(runs, name="runs")
 app.command("phantom")(phantom_command)
 prepare.command("kspace")(prepare_kspace_command)
 app.command("train")(train_command)

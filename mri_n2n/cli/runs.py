@@ -1,0 +1,174 @@
+"""The commands that look at runs: `runs list`, `show`, `compare`, `export`, `upload`, `ui`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mri_n2n.data.cli import Overwrite
+from mri_n2n.errors import UsageError
+
+if TYPE_CHECKING:
+    from mri_n2n.comparison.tables import Table
+
+runs = typer.Typer(
+    help="Runs of all kinds: list, show and compare them; pack one up; MLflow's own pages.", no_args_is_help=True
+)
+
+Format = Literal["text", "csv", "json", "markdown"]
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".md": "markdown", ".txt": "text"}
+WORDS = "Folders, names under runs/, MLflow identifiers or names, or a filter such as \"params.seed = '0'\"."
+
+
+@runs.command("list")
+def list_command(
+    words: Annotated[list[str] | None, typer.Argument(help=WORDS, show_default="all under runs/")] = None,
+    store: Annotated[bool, typer.Option("--store", help="List what MLflow has, and not runs/.")] = False,
+) -> None:
+    """List runs, with what each reached."""
+    from mri_n2n.comparison.finding import find_runs, runs_here
+    from mri_n2n.comparison.overview import listed
+    from mri_n2n.comparison.tracked import tracked_runs
+
+    if words and store:
+        raise UsageError("name runs or add --store, not both.")
+    damaged: list[str] = []
+    records = tracked_runs() if store else find_runs(words) if words else runs_here(damaged)
+    for line in damaged:
+        typer.echo(f"left out: {line}", err=True)
+    if not records:
+        typer.echo("No runs yet. Make one: mri-n2n train DATA (see mri-n2n prepare), photos train or render train.")
+        return
+    _print(listed(records))
+    if len(records) > 1:
+        typer.echo(f"\nNext: mri-n2n runs compare {records[0].name} {records[1].name}")
+
+
+@runs.command("show")
+def show_command(run: Annotated[str, typer.Argument(help=WORDS)]) -> None:
+    """Show one run: how far it is, its scores, its parameters."""
+    from mri_n2n.comparison.finding import find_run
+    from mri_n2n.comparison.overview import shown
+
+    record = find_run(run)
+    for table in shown(record):
+        _print(table)
+    typer.echo(f"\n{record.place}")
+
+
+@runs.command("compare")
+def compare_command(
+    words: Annotated[list[str], typer.Argument(metavar="RUN...", help=f"{WORDS} The first is compared with.")],
+    method: Annotated[
+        str | None, typer.Option(help="Whose scores, of those in an evaluation.", show_default="each run's own result")
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Every run for itself: seeds are not grouped.")] = False,
+    different_data: Annotated[
+        bool, typer.Option("--different-data", help="Compare runs scored on different images (means only).")
+    ] = False,
+    format: Annotated[Format | None, typer.Option(help="As what.", show_default="text, or by OUTPUT's ending")] = None,
+    output: Annotated[Path | None, typer.Option(help="A file to write to.", show_default="the terminal")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare runs: what differs, scores and differences with 95 % intervals, seeds together, and what each cost."""
+    import json
+
+    from mri_n2n.comparison.compared import compare
+    from mri_n2n.comparison.finding import find_runs
+    from mri_n2n.comparison.tables import as_csv, as_json, markdown, tables_of
+    from mri_n2n.durable import write_text
+
+    if output is not None and output.exists() and not overwrite:
+        raise UsageError(f"{output} is there already. Choose another name or add --overwrite.")
+    chosen = format or (SUFFIXES.get(output.suffix.lower()) if output is not None else "text")
+    if chosen is None:
+        raise UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}, or say --format.")
+    comparison = compare(find_runs(words), method=method, different_data=different_data, grouped=not each)
+    if chosen == "text" and output is None:
+        for table in tables_of(comparison):
+            _print(table)
+        for note in comparison.notes:
+            typer.echo(f"- {note}")
+        return
+    text = {
+        "csv": lambda: as_csv(comparison),
+        "json": lambda: json.dumps(as_json(comparison), indent=1) + "\n",
+        "markdown": lambda: markdown(comparison),
+        "text": lambda: "".join(_text(table) for table in tables_of(comparison)),
+    }[chosen]()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(output, text)
+    typer.echo(f"Written: {output}")
+
+
+@runs.command("export")
+def export_command(
+    run: Annotated[str, typer.Argument(help="A run's folder, name or MLflow identifier.")],
+    archive: Annotated[Path | None, typer.Argument(help="A file to make.", show_default="NAME.zip")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pack a run (its record, network, scores and pictures) into one file."""
+    from mri_n2n.comparison.archive import export_run
+    from mri_n2n.comparison.finding import find_run
+
+    record = find_run(run)
+    path = archive or Path(f"{record.name}.zip")
+    size = export_run(record, path, overwrite=overwrite)
+    typer.echo(f"Written: {path} ({size / 1e6:.1f} MB)")
+    typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {path}")
+
+
+@runs.command("upload")
+def upload_command(archive: Annotated[Path, typer.Argument(help="What `runs export` made.")]) -> None:
+    """Put a packed run into MLflow (MLFLOW_TRACKING_URI, else mlflow.db here), as it was. Nothing in it is executed."""
+    from mri_n2n.comparison.archive import upload_archive
+
+    typer.echo(f"MLflow run {upload_archive(archive)}")
+
+
+@runs.command("ui")
+def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1, max=65535)] = 5000) -> None:
+    """Start MLflow's own pages on the right store, for this machine alone, until Ctrl-C."""
+    from mri_n2n.comparison.tracked import serve
+
+    raise typer.Exit(serve(port, typer.echo))
+
+
+def _print(table: "Table") -> None:
+    """A table as wide as the terminal; whole, where it goes to a file."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        typer.echo(_text(table), nl=False)
+        return
+    _draw(table, console)
+
+
+def _text(table: "Table") -> str:
+    from io import StringIO
+
+    from rich.console import Console
+
+    text = StringIO()
+    _draw(table, Console(file=text, width=10_000, highlight=False, markup=False, emoji=False))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _draw(table: "Table", console: object) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+
+    assert isinstance(console, Console)
+    drawn = Drawn(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold", pad_edge=False)
+    for heading in table.heading:
+        drawn.add_column(heading, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+    if table.note:
+        console.print(table.note)
+    console.print()

@@ -1,0 +1,150 @@
+"""A run as one file, to be sent to somebody, and back into a tracking server. Reading one executes nothing."""
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mri_n2n.comparison.records import RunRecord, read_run
+from mri_n2n.durable import alone, replacing, sha256_of, writing
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.run_files import RUN, parameters_of
+from mri_n2n.tracking import METRICS, mirror
+
+FORMAT = "mri-n2n archive 1"
+CONTENTS = "contents.json"
+PARTS = (  # of a run directory; the state of a training is of no use elsewhere, and no format to take from others
+    r"run\.json",
+    r"metrics\.jsonl",
+    r"network\.json",
+    r"network-[0-9a-z]+\.safetensors",
+    r"left-out\.txt",
+    r"report\.html",
+    r"(examples|evaluation)/[\w\- ]+\.(png|json|csv|md|npz|webp)",
+)
+ALLOWED = re.compile("|".join(PARTS))
+MOST = 20_000_000_000  # bytes of all files together
+MOST_TOLD = 10_000_000  # of the list of contents
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a run in an archive."""
+
+    size: int
+    sha256: str
+
+
+def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
+    """Pack a run's record, network, scores and pictures into a zip; return its size in bytes.
+
+    Raises `UsageError` where the run has no directory here, is being trained, or `path` is there and not `overwrite`.
+    """
+    directory = run.directory
+    if directory is None:
+        raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
+    with alone(directory):
+        names = sorted(
+            name
+            for file in directory.rglob("*")
+            if file.is_file() and ALLOWED.fullmatch(name := file.relative_to(directory).as_posix())
+        )
+        files = {name: directory / name for name in names}
+        parts = {name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for name, file in files.items()}
+        contents = {"format": FORMAT, "name": run.name, "status": run.status, "files": parts}
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(CONTENTS, json.dumps(contents, indent=2))
+            for name, file in files.items():
+                archive.write(file, f"{run.name}/{name}")
+    return path.stat().st_size
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A run directory from an archive, for as long as it is needed.
+
+    Every file must be one that a run has, of the size and hash that the archive tells: what leaves the archive, links,
+    or swells beyond what it said, is refused. Raises `UsageError`; nothing is left behind.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                contents = _contents(archive, path)
+                directory = Path(folder) / contents["name"]
+                for name, part in contents["files"].items():
+                    _extract(archive, f"{contents['name']}/{name}", directory / name, Part(**part))
+        except FileNotFoundError:
+            raise UsageError(f"no archive at {path}. Make one: mri-n2n runs export RUN FILE.zip") from None
+        except (zipfile.BadZipFile, NotImplementedError, *UNREADABLE) as error:
+            raise UsageError(f"{path} is no archive of a run that can be trusted ({one_line(error)}).") from None
+        yield directory
+
+
+def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    listed = archive.getinfo(CONTENTS)
+    if listed.file_size > MOST_TOLD:
+        raise ValueError("its list of contents is too long")
+    contents = json.loads(archive.read(listed))
+    if contents["format"] != FORMAT:
+        raise ValueError("of another format")
+    name = str(contents["name"])
+    if PurePosixPath(name).name != name or name in (".", "..") or "\\" in name or "\0" in name:
+        raise ValueError(f"a run cannot be called {name!r}")
+    foreign = next((own for own in contents["files"] if not ALLOWED.fullmatch(own)), None)
+    if foreign is not None:
+        raise ValueError(f"it holds {foreign!r}, which no run has")
+    if RUN not in contents["files"]:
+        raise ValueError(f"it has no {RUN}")
+    expected = {CONTENTS, *(f"{name}/{own}" for own in contents["files"])}
+    if any(stat.S_ISLNK(info.external_attr >> 16) for info in archive.infolist()):
+        raise ValueError("it holds a link")
+    names = archive.namelist()
+    if set(names) != expected or len(names) != len(expected):
+        stranger = next((own for own in names if own not in expected), "a file twice or not at all")
+        raise ValueError(f"it holds {stranger!r}, which it does not tell of")
+    if sum(int(part["size"]) for part in contents["files"].values()) > MOST:
+        raise ValueError("it is too large")
+    if shutil.disk_usage(tempfile.gettempdir()).free < sum(part["size"] for part in contents["files"].values()):
+        raise UsageError(f"no space in {tempfile.gettempdir()} to unpack {path}. Free some, or set TMPDIR.")
+    return dict(contents)
+
+
+def _extract(archive: zipfile.ZipFile, name: str, target: Path, part: Part) -> None:
+    digest, left = hashlib.sha256(), part.size
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, target.open("xb") as file:
+        while block := source.read(min(BLOCK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise ValueError(f"{name} is longer than it says")
+            digest.update(block)
+            file.write(block)
+    if left or digest.hexdigest() != part.sha256:
+        raise ValueError(f"{name} is not what it says: it was changed or cut off")
+
+
+def upload_archive(path: Path) -> str:
+    """Put an archived run into the tracking server; return its identifier there, and where that is."""
+    with unpacked(path) as directory:
+        record = read_run(directory)
+        described = json.loads((directory / RUN).read_text(encoding="utf-8"))
+        metrics = directory / METRICS
+        return mirror(
+            directory,
+            parameters=parameters_of(described),
+            name=record.name,
+            upto=metrics.stat().st_size if metrics.exists() else 0,
+            status="FINISHED" if record.status == "FINISHED" else "KILLED",
+        )

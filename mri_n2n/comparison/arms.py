@@ -1,0 +1,54 @@
+"""What is compared: runs of one recipe together, whichever their seeds."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mri_n2n.comparison.records import RunRecord
+
+ENVIRONMENT = "environment."
+SEED = "seed"
+OF_SEED = re.compile(r"[-_, ]*seed[-_ ]?\d+$")  # how a name ends that tells its seed
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: runs of one recipe on the same data, which differ in their seeds."""
+
+    name: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seeds of its runs."""
+        return [run.parameters.get(SEED, "?") for run in self.runs]
+
+
+def arms_of(records: Sequence[RunRecord], *, grouped: bool) -> list[Arm]:
+    """The runs, those together that differ in their seed alone (and in where they ran), in the order of the first."""
+    groups: dict[object, list[RunRecord]] = {}
+    for place, record in enumerate(records):
+        names = sorted(name for name in record.parameters if name != SEED and not name.startswith(ENVIRONMENT))
+        recipe = tuple((name, record.parameters[name]) for name in names)
+        groups.setdefault(recipe if grouped else place, []).append(record)
+    named = [Arm(_name(runs), tuple(runs)) for runs in groups.values()]
+    names = [arm.name for arm in named]
+    return [arm if names.count(arm.name) == 1 else replace(arm, name=arm.runs[0].place) for arm in named]
+
+
+def _name(runs: Sequence[RunRecord]) -> str:
+    first = runs[0]
+    if len(runs) == 1:
+        return first.name
+    folder = first.directory.resolve().parent.name if first.directory else first.name
+    return OF_SEED.sub("", first.name) or folder
+
+
+def differing(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
+    """The parameters, seeds aside, that are not the same in all runs: by name, a text for every arm."""
+    names = dict.fromkeys(name for arm in arms for run in arm.runs for name in run.parameters if name != SEED)
+    table = {
+        name: tuple(", ".join(dict.fromkeys(run.parameters.get(name, "–") for run in arm.runs)) for arm in arms)
+        for name in names
+    }
+    return {name: values for name, values in table.items() if len(set(values)) > 1}

@@ -1,0 +1,163 @@
+"""Comparing runs: what they differ in, how good each is with 95 % intervals, image by image, and what it cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_n2n.comparison.arms import ENVIRONMENT, Arm, arms_of, differing
+from mri_n2n.comparison.curves import Milestone, milestones
+from mri_n2n.comparison.paired import Difference, Quality, ScoreArray, order_of
+from mri_n2n.comparison.records import Evaluated, RunRecord, Scores
+from mri_n2n.errors import UsageError
+
+SAME_SCORE = 1e-3  # what machines differ by
+NAMED = 3  # runs that a note names
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm's run takes on average: seconds of training, images per second, on which device."""
+
+    arm: str
+    seconds: float
+    images_per_second: float | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side. The first arm is what the others are compared with.
+
+    parameters: those that differ, with a text for every arm. references: methods that all arms were scored beside, with
+    the same scores. by_unit: of every metric and arm the means over each unit (a subject, an image, a scene).
+    """
+
+    arms: tuple[Arm, ...]
+    parameters: Mapping[str, tuple[str, ...]]
+    qualities: tuple[Quality, ...]
+    references: tuple[Quality, ...]
+    differences: tuple[Difference, ...]
+    milestones: tuple[Milestone, ...]
+    costs: tuple[Cost, ...]
+    by_unit: Mapping[str, Mapping[str, tuple[float, ...]]]
+    images: int
+    interval: str
+    label: str
+    notes: tuple[str, ...]
+
+
+def compare(
+    records: Sequence[RunRecord], *, method: str | None = None, different_data: bool = False, grouped: bool = True
+) -> Comparison:
+    """Compare runs, seeds of one recipe together if `grouped`; method: whose scores, by default each run's own result.
+
+    Raises `UsageError` where there are fewer than two runs, or their validation data differ and not `different_data`,
+    which leaves the differences image by image out.
+    """
+    if len(records) < 2:
+        raise UsageError(f"a comparison takes at least two runs, got {len(records)}.")
+    arms = arms_of(records, grouped=grouped)
+    alike = _check_data(records, different_data)
+    evaluated = {arm.name: found for arm in arms if (found := _evaluations(arm))}
+    scores = {name: [_of_method(name, own, method) for own in found] for name, found in evaluated.items()}
+    together = [scores] if alike else [{name: own} for name, own in scores.items()]
+    tables = [ScoreArray.of(some) for some in together if some]
+    every = [own for found in evaluated.values() for own in found]
+    return Comparison(
+        arms=tuple(arms),
+        parameters=differing(arms),
+        qualities=tuple(quality for table in tables for quality in table.qualities()),
+        references=tuple(_references(every, method)) if alike else (),
+        differences=tuple(difference for table in tables for difference in table.differences()),
+        milestones=tuple(milestones(arms)),
+        costs=tuple(_cost(arm) for arm in arms),
+        by_unit=tables[0].by_unit() if alike and tables else {},
+        images=len(tables[0].units) if tables else 0,
+        interval=every[0].interval if every else "",
+        label=every[0].label if every else "",
+        notes=tuple(_notes(arms, alike)),
+    )
+
+
+def _evaluations(arm: Arm) -> list[Evaluated]:
+    """Of all runs of an arm; empty if one of them has none."""
+    found = [run.evaluated for run in arm.runs if run.evaluated is not None]
+    return found if len(found) == len(arm.runs) else []
+
+
+def _of_method(arm: str, evaluated: Evaluated, method: str | None) -> Scores:
+    name = evaluated.result if method is None else method
+    if name not in evaluated.methods:
+        raise UsageError(f"{arm} has no scores of {method!r}, but of {', '.join(evaluated.methods)}.")
+    return evaluated.methods[name]
+
+
+def _check_data(records: Sequence[RunRecord], different_data: bool) -> bool:
+    """Whether all runs were scored (of those that never were: watched over) on the same images."""
+    scored = [run for run in records if run.evaluated is not None] or list(records)
+    first = scored[0]
+    other = next(((run, what) for run in scored if (what := _other_data(first, run))), None)
+    if other is not None and not different_data:
+        run, what = other
+        raise UsageError(
+            f"the validation data differ: {run.name} has other {what} than {first.name}. "
+            "Evaluate them on the same, or add --different-data."
+        )
+    return other is None
+
+
+def _other_data(first: RunRecord, run: RunRecord) -> str:
+    """In what a run's validation data are not the first one's; empty if in nothing."""
+    one, other = first.evaluated, run.evaluated
+    if one is None or other is None:
+        same = first.parameters.get("data.fingerprint") == run.parameters.get("data.fingerprint")
+        return "" if same else "data"
+    for what in dict.fromkeys([*one.tested_on, *other.tested_on]):
+        if one.tested_on.get(what) != other.tested_on.get(what):
+            return what
+    same = set(one.methods[one.result].images) == set(other.methods[other.result].images)
+    return "" if same else "images"
+
+
+def _references(every: Sequence[Evaluated], method: str | None) -> list[Quality]:
+    """The methods, other than what is compared, that every run was scored beside with the same scores."""
+    if not every:
+        return []
+    first, *others = every
+    compared = {own.result if method is None else method for own in every}
+    shared = {
+        name: [scores]
+        for name, scores in first.methods.items()
+        if name not in compared and all(_same(scores, other.methods.get(name)) for other in others)
+    }
+    return ScoreArray.of(shared).qualities() if shared else []
+
+
+def _same(scores: Scores, other: Scores | None) -> bool:
+    if other is None or set(other.images) != set(scores.images) or set(other.metrics) != set(scores.metrics):
+        return False
+    order = order_of(other, scores.images)
+    return all(np.allclose(own, other.metrics[name][order], atol=SAME_SCORE) for name, own in scores.metrics.items())
+
+
+def _cost(arm: Arm) -> Cost:
+    speeds = [run.images_per_second for run in arm.runs if run.images_per_second is not None]
+    devices = dict.fromkeys(run.parameters.get(f"{ENVIRONMENT}hardware", "?") for run in arm.runs)
+    seconds = float(np.mean([run.seconds for run in arm.runs]))
+    return Cost(arm.name, seconds, float(np.mean(speeds)) if speeds else None, ", ".join(devices))
+
+
+def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
+    runs = [run for arm in arms for run in arm.runs]
+    unscored = [run.name for run in runs if run.evaluated is None]
+    notes = []
+    if unscored:
+        names = ", ".join(unscored[:NAMED]) + (f" and {len(unscored) - NAMED} more" if len(unscored) > NAMED else "")
+        notes.append(f"No scores image by image: {names}. Evaluate them (an older evaluation: again, --overwrite).")
+    notes += [f"{run.name} is not finished: {run.steps[0]} of {run.steps[1]} steps." for run in runs if run.unended]
+    if not alike:
+        notes.append("The validation data differ: nothing is compared image by image.")
+    if len({run.parameters.get("data.fingerprint") for run in runs}) > 1:
+        notes.append("The runs were trained on different data: validation during training is not of the same images.")
+    return notes

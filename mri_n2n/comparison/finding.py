@@ -1,0 +1,98 @@
+"""Finding runs by what a person would call them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mri_n2n.comparison.records import RunRecord, read_run
+from mri_n2n.comparison.tracked import IDENTIFIER, has_store, matching, tracked_named, tracked_run, tracked_runs
+from mri_n2n.durable import read_json, reading
+from mri_n2n.errors import UsageError
+from mri_n2n.run_files import RUN, RUNS
+from mri_n2n.tracking import STATE
+
+DEEP = 3  # folders below one another in which runs are looked for
+COMPARES = re.compile(r"[=<>]|\s(like|ilike|in|is)\s", re.IGNORECASE)
+
+
+def directories_in(folder: Path, deep: int = DEEP) -> Iterator[Path]:
+    """The run directories in a folder and the ones below it, by name."""
+    with reading(folder):
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for path in inside:
+        if (path / RUN).exists():
+            yield path
+        elif deep > 1:
+            yield from directories_in(path, deep - 1)
+
+
+def runs_here(damaged: list[str]) -> list[RunRecord]:
+    """All runs under runs/, those that were begun last at the end; what is wrong with the others goes to `damaged`."""
+    records = []
+    directories = list(directories_in(RUNS)) if RUNS.is_dir() else []
+    for directory in sorted(directories, key=lambda path: (path / RUN).stat().st_mtime):
+        try:
+            records.append(read_run(directory))
+        except UsageError as error:
+            damaged.append(str(error))
+    return records
+
+
+def find_runs(words: Sequence[str]) -> list[RunRecord]:
+    """The runs that words name, each once, in their order.
+
+    A word is a run's directory or a folder of runs, a name under runs/, MLflow's identifier or name, or a filter in
+    MLflow's language (`params.loss = 'ht'`), which is asked of the store if there is one and else of runs/. A run that
+    has a directory here is read from that. Raises `UsageError` where a word names nothing.
+    """
+    found = {record.place: record for word in words for record in _named(word)}
+    return list(found.values())
+
+
+def find_run(word: str) -> RunRecord:
+    """The one run that a word names. Raises `UsageError` where it names none, or several."""
+    found = find_runs([word])
+    if len(found) > 1:
+        names = ", ".join(record.place for record in found[:3])
+        raise UsageError(f"{word!r} names {len(found)} runs ({names}, …). Name one of them.")
+    return found[0]
+
+
+def _named(word: str) -> list[RunRecord]:
+    for path in (Path(word), RUNS / word):
+        if (path / RUN).exists():
+            return [read_run(path)]
+        if path.is_dir() and (runs := list(directories_in(path))):
+            return [read_run(run) for run in runs]
+    if COMPARES.search(word):
+        return _filtered(word)
+    here = _by_identifier()
+    if IDENTIFIER.fullmatch(word):
+        return [read_run(here[word])] if word in here else [tracked_run(word)]
+    found = tracked_named(word) if has_store() else []
+    if not found:
+        where = f"in MLflow and under {RUNS}/" if has_store() else f"under {RUNS}/"
+        raise UsageError(f"no run {word!r}: no such folder, and none of that name {where}. See: mri-n2n runs list")
+    return [_local(record, here) for record in found]
+
+
+def _filtered(text: str) -> list[RunRecord]:
+    here = _by_identifier()
+    if has_store():
+        found = [_local(record, here) for record in tracked_runs(text)]
+    else:
+        runs = list(directories_in(RUNS)) if RUNS.is_dir() else []
+        found = matching([read_run(run) for run in runs], text)
+    if not found:
+        raise UsageError(f"no run is found by the filter {text!r}. See: mri-n2n runs list")
+    return found
+
+
+def _by_identifier() -> dict[str, Path]:
+    """The run directories under runs/ by the identifier that MLflow gave each."""
+    tracked = [run for run in directories_in(RUNS) if (run / STATE).exists()] if RUNS.is_dir() else []
+    return {str(read_json(run / STATE, "tracking state").get("run_id")): run for run in tracked}
+
+
+def _local(record: RunRecord, here: dict[str, Path]) -> RunRecord:
+    return read_run(here[record.run_id]) if record.run_id in here else record

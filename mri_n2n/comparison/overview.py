@@ -1,0 +1,61 @@
+"""Runs at a glance, and one run in full, as tables."""
+
+from collections.abc import Sequence
+
+from mri_n2n.comparison.curves import PSNR, watched
+from mri_n2n.comparison.paired import ScoreArray
+from mri_n2n.comparison.records import RunRecord
+from mri_n2n.comparison.tables import Table, heading_of, told
+
+NONE = "–"
+
+
+def listed(records: Sequence[RunRecord]) -> Table:
+    """A line for each run: what it is, how far it is, its PSNR while it was trained and when it was evaluated."""
+    rows = tuple(
+        (
+            record.name,
+            record.domain,
+            record.status.lower(),
+            f"{record.steps[0]}/{record.steps[1]}",
+            record.parameters.get("seed", NONE),
+            _last(record),
+            _score(record),
+            f"{record.seconds / 60:.1f}",
+        )
+        for record in records
+    )
+    heading = ("run", "of", "status", "steps", "seed", "PSNR while training, dB", "PSNR evaluated, dB", "training, min")
+    return Table("Runs", heading, rows)
+
+
+def shown(record: RunRecord) -> list[Table]:
+    """Everything that a run left to be read: scores, curves, parameters."""
+    tables = [listed([record])]
+    if record.evaluated is not None:
+        array = ScoreArray.of({name: [scores] for name, scores in record.evaluated.methods.items()})
+        qualities = array.qualities()
+        rows = tuple(
+            (arm, *(told(quality.value, quality.metric) for quality in qualities if quality.arm == arm))
+            for arm in array.arms
+        )
+        note = f"{len(array.units)} images. Brackets: {record.evaluated.interval}. {record.evaluated.label}".rstrip()
+        tables.append(Table("Scores", ("method", *map(heading_of, array.metrics)), rows, note))
+    curves = tuple(
+        (name, f"{len(curve)}", f"{curve[0][1]:.5g}", f"{curve[-1][1]:.5g}") for name, curve in record.curves.items()
+    )
+    tables.append(Table("Recorded while training", ("metric", "points", "first", "last"), curves))
+    tables.append(Table("Parameters", ("parameter", "value"), tuple(record.parameters.items())))
+    return [table for table in tables if table.rows]
+
+
+def _last(record: RunRecord) -> str:
+    method = watched(record)
+    return NONE if method is None else f"{record.curves[PSNR + method][-1][1]:.2f}"
+
+
+def _score(record: RunRecord) -> str:
+    if record.evaluated is None:
+        return NONE
+    scores = record.evaluated.methods[record.evaluated.result]
+    return f"{scores.metrics['psnr'].mean():.2f}" if "psnr" in scores.metrics else NONE

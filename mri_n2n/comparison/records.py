@@ -1,0 +1,181 @@
+"""What a run left to be read, of any domain and wherever it lies: nothing is built of it, no library loaded."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mri_n2n.durable import Busy, alone, read_json
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, ScoreTable, parameters_of
+from mri_n2n.tracking import METRICS, STATE
+
+Curve = Sequence[tuple[int, float]]
+"""Every (step, value) of a metric."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One method's scores, image by image. images: what tells them; units: what intervals are drawn over, of each."""
+
+    images: tuple[str, ...]
+    units: tuple[str, ...]
+    metrics: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation: scores by method; result: the run's own; tested_on: fingerprint of the images, and their noise."""
+
+    methods: Mapping[str, Scores]
+    result: str
+    tested_on: Mapping[str, str]
+    interval: str
+    label: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it is compared. place: where it was read; status: MLflow's word for where the run is."""
+
+    name: str
+    place: str
+    domain: str
+    status: str
+    steps: tuple[int, int]
+    parameters: Mapping[str, str]
+    curves: Mapping[str, Curve]
+    evaluated: Evaluated | None = None
+    directory: Path | None = None
+    run_id: str | None = None
+
+    @property
+    def unended(self) -> bool:
+        """Whether it has steps to go."""
+        return self.steps[0] < self.steps[1]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, without evaluations."""
+        return sum(value for _, value in self.curves.get("seconds", ()))
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The median speed of training."""
+        speeds = [value for _, value in self.curves.get("images_per_second", ())]
+        return float(np.median(speeds)) if speeds else None
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read a run directory. Raises `UsageError` where it is none of ours, or damaged."""
+    content = _described(directory)
+    try:
+        parameters = parameters_of(content)
+        wanted = int(content["recipe"]["optimisation"]["steps"])
+        domain = str(content.get("domain", "MRI"))
+    except UNREADABLE as error:
+        raise UsageError(f"{directory} is not a run of this program ({one_line(error)}).") from None
+    network = directory / NETWORK
+    done = int(read_json(network, "network description").get("step") or 0) if network.exists() else 0
+    state = directory / STATE
+    return RunRecord(
+        name=directory.resolve().name,
+        place=str(directory),
+        domain=domain,
+        status=_status(directory, done, wanted),
+        steps=(done, wanted),
+        parameters=parameters,
+        curves=read_curves(directory / METRICS),
+        evaluated=read_evaluation(directory / EVALUATION),
+        directory=directory,
+        run_id=str(read_json(state, "tracking state")["run_id"]) if state.exists() else None,
+    )
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    content = read_json(directory / RUN, "run description")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UsageError(f"{directory} is not a run of this program, or one of another version.")
+    return content
+
+
+def _status(directory: Path, done: int, wanted: int) -> str:
+    if done >= wanted:
+        return "FINISHED"
+    try:
+        with alone(directory):
+            return "KILLED"
+    except Busy:
+        return "RUNNING"
+    except UsageError:  # a folder that may only be read
+        return "KILLED"
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The curves in a metrics.jsonl; none where there is no such file. A last line that was not ended is left out."""
+    if not path.exists():
+        return {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        for line in lines:
+            if not line.endswith("\n"):
+                break  # it is being written
+            entry = json.loads(line)
+            step = int(entry["step"])
+            for name, value in entry.items():
+                if name not in ("step", "time"):
+                    curves.setdefault(name, []).append((step, float(value)))
+    except UNREADABLE as error:
+        raise UsageError(f"cannot read the metrics {path} ({one_line(error)}).") from None
+    return dict(curves)
+
+
+def read_evaluation(folder: Path) -> Evaluated | None:
+    """The evaluation in a folder; None where there is none."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return None
+    summary = read_json(path, "evaluation summary")
+    if not isinstance(summary, dict) or "scores" not in summary:
+        return None  # by an earlier version, which did not say what its scores are of
+    try:
+        table = ScoreTable(**{name: _tuple(value) for name, value in summary["scores"].items()})
+        text = (folder / Path(table.file).name).read_text(encoding="utf-8")
+        return evaluation_of(summary, table, text)
+    except UNREADABLE as error:
+        raise UsageError(f"cannot read the scores in {folder} ({one_line(error)}). Evaluate the run again.") from None
+
+
+def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> Evaluated:
+    """An evaluation, given its summary and the CSV of its scores."""
+    rows = list(csv.reader(io.StringIO(text)))
+    columns = {name: place for place, name in enumerate(rows[0])}
+    image, unit = ([columns[name] for name in names] for names in (table.image, table.unit))
+    by_method: dict[str, list[list[str]]] = {}
+    for row in rows[1:]:
+        by_method.setdefault(row[columns["method"]], []).append(row)
+    methods = {
+        method: Scores(
+            tuple("/".join(row[place] for place in image) for row in own_rows),
+            tuple("/".join(row[place] for place in unit) for row in own_rows),
+            {name: np.array([float(row[columns[name]]) for row in own_rows]) for name in table.metrics},
+        )
+        for method, own_rows in by_method.items()
+    }
+    if table.result not in methods:
+        raise ValueError(f"no scores of {table.result!r}")
+    tested_on = {"images": str(summary["tested_on"])}
+    if "noise" in summary:
+        tested_on["noise"] = json.dumps(summary["noise"], sort_keys=True)
+    return Evaluated(methods, table.result, tested_on, str(summary["interval"]), str(summary.get("label", "")))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

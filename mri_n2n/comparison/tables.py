@@ -1,0 +1,220 @@
+"""A comparison as tables: for a terminal, Markdown, CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mri_n2n.comparison.arms import Arm
+from mri_n2n.comparison.compared import Comparison
+from mri_n2n.comparison.curves import PSNR
+from mri_n2n.comparison.paired import Difference, Quality
+from mri_n2n.comparison.records import RunRecord
+from mri_n2n.intervals import Estimate
+
+FORMAT = "mri-n2n comparison 1"
+HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
+DIGITS = {"psnr": 2}
+POINTS = 200  # of a curve that are kept
+CURVES = ("loss", PSNR)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts. note: what must be known to read it."""
+
+    title: str
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables_of(comparison: Comparison) -> list[Table]:
+    """The tables of a comparison; those that would be empty are left out."""
+    made = [
+        _parameters(comparison),
+        _qualities(comparison),
+        _differences(comparison),
+        _milestones(comparison),
+        _costs(comparison),
+    ]
+    return [table for table in made if table.rows]
+
+
+def _parameters(comparison: Comparison) -> Table:
+    arms, parameters = comparison.arms, comparison.parameters
+    if len(parameters) >= len(arms):
+        rows = tuple((name, *values) for name, values in parameters.items())
+        return Table("What differs", ("parameter", *(arm.name for arm in arms)), rows)
+    columns = zip(*parameters.values(), strict=True) if parameters else ()
+    rows = tuple((arm.name, *values) for arm, values in zip(arms, columns, strict=False))
+    return Table("What differs", ("run", *parameters), rows)
+
+
+def _qualities(comparison: Comparison) -> Table:
+    metrics = tuple(dict.fromkeys(quality.metric for quality in comparison.qualities))
+    several = _several(comparison)
+    rows = [_quality_row(name, metrics, comparison.references, None) for name in _names(comparison.references)]
+    rows += [
+        _quality_row(arm.name, metrics, comparison.qualities, arm if several else None)
+        for arm in comparison.arms
+        if arm.name in _names(comparison.qualities)
+    ]
+    heading = ("run", *(heading_of(metric) for metric in metrics), *(("seeds, dB",) if several else ()))
+    note = f"{comparison.images} images. Brackets: {comparison.interval}." + (
+        " Means over seeds; seeds: each one's mean." if several else ""
+    )
+    return Table("Scores", heading, tuple(_filled(row, len(heading)) for row in rows), note)
+
+
+def _quality_row(name: str, metrics: Sequence[str], qualities: Sequence[Quality], arm: Arm | None) -> tuple[str, ...]:
+    own = {quality.metric: quality for quality in qualities if quality.arm == name}
+    cells = [told(own[metric].value, metric) if metric in own else "" for metric in metrics]
+    seeds = [_range(own["psnr"].seeds)] if arm is not None and "psnr" in own else []
+    return (name, *cells, *seeds)
+
+
+def _differences(comparison: Comparison) -> Table:
+    found = comparison.differences
+    metrics = tuple(dict.fromkeys(difference.metric for difference in found))
+    rows = []
+    for name in dict.fromkeys(difference.arm for difference in found):
+        own = {difference.metric: difference for difference in found if difference.arm == name}
+        cells = [cell for metric in metrics for cell in _difference_cells(own[metric])]
+        rows.append((f"{name} − {own[metrics[0]].baseline}", *cells))
+    heading = ("difference", *(text for metric in metrics for text in (heading_of(metric), "p")))
+    note = "Image by image. p: Wilcoxon's signed rank test over the units of the intervals, not corrected for several."
+    return Table("Differences", heading, tuple(rows), note)
+
+
+def _difference_cells(difference: Difference) -> tuple[str, str]:
+    p = difference.p
+    return told(difference.value, difference.metric, "+"), "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _milestones(comparison: Comparison) -> Table:
+    several = _several(comparison)
+    rows = tuple(
+        (
+            found.arm,
+            found.method,
+            f"{found.final:.2f}",
+            *((_range(found.seeds),) if several else ()),
+            f"{found.best:.2f}",
+            f"{found.best_step:.0f}",
+        )
+        for found in comparison.milestones
+    )
+    note = "Of the validation images that a training looks at" + ("; means over seeds." if several else ".")
+    last = ("last PSNR, dB", "seeds, dB") if several else ("last PSNR, dB",)
+    return Table("While training", ("run", "method", *last, "best PSNR, dB", "best at step"), rows, note)
+
+
+def _costs(comparison: Comparison) -> Table:
+    rows = tuple(
+        (
+            cost.arm,
+            f"{len(arm.runs)}",
+            f"{cost.seconds:.0f}",
+            "" if cost.images_per_second is None else f"{cost.images_per_second:.1f}",
+            cost.device,
+        )
+        for arm, cost in zip(comparison.arms, comparison.costs, strict=True)
+    )
+    return Table("Cost", ("run", "runs", "training, s", "images/s", "on"), rows, "Means over the runs of each.")
+
+
+def _several(comparison: Comparison) -> bool:
+    """Whether any arm has several seeds."""
+    return any(len(arm.runs) > 1 for arm in comparison.arms)
+
+
+def _names(qualities: Sequence[Quality]) -> list[str]:
+    return list(dict.fromkeys(quality.arm for quality in qualities))
+
+
+def heading_of(metric: str) -> str:
+    """What a column of a metric is called."""
+    return HEADINGS.get(metric, metric)
+
+
+def told(value: Estimate, metric: str, sign: str = "") -> str:
+    """An estimate with as many digits as its metric deserves."""
+    return f"{value:{sign}.{DIGITS.get(metric, 4)}f}"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:.2f}" if len(values) == 1 else f"{min(values):.2f} to {max(values):.2f}"
+
+
+def _filled(row: Sequence[str], width: int) -> tuple[str, ...]:
+    return (*row, *[""] * (width - len(row)))
+
+
+def markdown(comparison: Comparison) -> str:
+    """All tables as Markdown."""
+    parts = []
+    for table in tables_of(comparison):
+        lines = [table.heading, ("---",) * len(table.heading), *table.rows]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        parts.append(f"## {table.title}\n\n{text}" + (f"\n\n{table.note}" if table.note else ""))
+    parts += [f"- {note}" for note in comparison.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """Every number in a row of its own, for a spreadsheet: of which run, what it is, its interval, p."""
+    rows: list[dict[str, Any]] = []
+
+    def add(run: str, what: str, metric: str, value: Estimate, beside: str = "", p: float | None = None) -> None:
+        rows.append({"run": run, "what": what, "metric": metric, "beside": beside, **asdict(value), "p": p})
+
+    for quality in (*comparison.references, *comparison.qualities):
+        add(quality.arm, "score", quality.metric, quality.value)
+    for found in comparison.differences:
+        add(found.arm, "difference", found.metric, found.value, found.baseline, found.p)
+    for milestone in comparison.milestones:
+        add(milestone.arm, "last while training", "psnr", milestone.final)
+        add(milestone.arm, "best while training", "psnr", milestone.best)
+    for cost in comparison.costs:
+        add(cost.arm, "cost", "training_seconds", Estimate(cost.seconds, None, None))
+        if cost.images_per_second is not None:
+            add(cost.arm, "cost", "images_per_second", Estimate(cost.images_per_second, None, None))
+    return rows
+
+
+def as_csv(comparison: Comparison) -> str:
+    """`rows_of` as CSV."""
+    rows, text = rows_of(comparison), io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything, for a program or a page: the numbers, and every run's curves. Places are nobody's business."""
+    content = {name: _plain(value) for name, value in vars(comparison).items() if name != "arms"}
+    arms = [
+        {"name": arm.name, "runs": [_run(run, seed) for run, seed in zip(arm.runs, arm.seeds, strict=True)]}
+        for arm in comparison.arms
+    ]
+    return {"format": FORMAT, "arms": arms, **content}
+
+
+def _run(run: RunRecord, seed: str) -> dict[str, Any]:
+    curves = {
+        name: [list(point) for point in curve[:: max(1, -(-len(curve) // POINTS))]]
+        for name, curve in run.curves.items()
+        if name.startswith(CURVES)
+    }
+    return {"name": run.name, "seed": seed, "domain": run.domain, "status": run.status, "curves": curves}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

@@ -1,0 +1,175 @@
+"""Reads runs back from MLflow, for who has the server and not the folders."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mri_n2n.comparison.curves import PSNR
+from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation
+from mri_n2n.durable import read_json
+from mri_n2n.errors import UsageError, one_line
+from mri_n2n.run_files import EVALUATION
+from mri_n2n.tracking import EXPERIMENT, SQLITE, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as TrackedRun
+
+CURVES = ("seconds", "images_per_second", "loss", "validation/")
+IDENTIFIER = re.compile(r"[0-9a-f]{32}")
+PAGE = 200
+OURS = "kind"  # a parameter that every run of ours has
+
+
+def has_store() -> bool:
+    """Whether there is an MLflow store to look into: one that was asked for, or the file in the working directory."""
+    uri = tracking_uri()
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
+def tracked_run(identifier: str) -> RunRecord:
+    """The run of an MLflow identifier. Raises `UsageError` where there is none, or it is not of this program."""
+    with _answering() as client:
+        return _record(client, client.get_run(identifier))
+
+
+def tracked_runs(text: str = "") -> list[RunRecord]:
+    """The runs that a filter in MLflow's language finds (all, if empty), the oldest first; parents of runs left out."""
+    with _answering() as client:
+        return [_record(client, run) for run in _found(client, text)]
+
+
+def tracked_named(name: str) -> list[RunRecord]:
+    """The runs that MLflow knows by a name."""
+    quote = '"' if "'" in name else "'"
+    return tracked_runs(f"attributes.run_name = {quote}{name}{quote}")
+
+
+def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
+    """Those of some runs that a filter in MLflow's language finds: as a store would, without one."""
+    from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.search_utils import SearchUtils
+
+    def as_tracked(place: int, record: RunRecord) -> Any:
+        info = RunInfo(
+            run_id=str(place), experiment_id="", user_id="", status=record.status, start_time=0, end_time=0,
+            lifecycle_stage="active", run_name=record.name,
+        )  # fmt: skip
+        metrics = [Metric(name, curve[-1][1], 0, curve[-1][0]) for name, curve in record.curves.items() if curve]
+        params = [Param(name, value) for name, value in record.parameters.items()]
+        return Run(info, RunData(metrics, params, [RunTag("mlflow.runName", record.name)]))
+
+    search: Any = SearchUtils  # it has no types
+    tracked = [as_tracked(place, record) for place, record in enumerate(records)]
+    try:
+        return [records[int(run.info.run_id)] for run in search.filter(tracked, text)]
+    except MlflowException as error:
+        raise UsageError(f"cannot understand the filter {text!r} ({one_line(error)}).") from None
+
+
+@contextmanager
+def _answering() -> Iterator["MlflowClient"]:
+    """A client; what it meets becomes one line."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = tracking_uri()
+    if not has_store():
+        raise UsageError(f"no MLflow store at {uri}. Name run directories, or set MLFLOW_TRACKING_URI.")
+    try:
+        yield MlflowClient(uri)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UsageError(f"MLflow at {uri}: {one_line(error)}") from error
+        raise UsageError(f"MLflow at {uri} does not give its runs ({one_line(error)}).") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).") from error
+
+
+def _found(client: "MlflowClient", text: str) -> Iterator["TrackedRun"]:
+    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(title)
+    if experiment is None:
+        raise UsageError(f"MLflow at {tracking_uri()} has no experiment {title!r}. Name it by MLFLOW_EXPERIMENT_NAME.")
+    token = None
+    while True:
+        page = client.search_runs([experiment.experiment_id], text, 1, PAGE, ["attributes.start_time ASC"], token)
+        yield from (run for run in page if OURS in run.data.params)
+        token = page.token
+        if not token:
+            return
+
+
+def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
+    name, parameters = str(run.info.run_name), dict(run.data.params)
+    if OURS not in parameters:
+        raise UsageError(f"{name} in MLflow is not a run of this program, or its parameters are not there yet.")
+    curves: dict[str, Curve] = {
+        metric: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+        for metric in run.data.metrics
+        if metric.startswith(CURVES)
+    }
+    wanted = int(parameters["optimisation.steps"])
+    last = max((curve[-1][0] for metric, curve in curves.items() if metric.startswith(PSNR)), default=0)
+    with tempfile.TemporaryDirectory() as folder:
+        evaluated = None
+        if any(metric.startswith("evaluation/") for metric in run.data.metrics):
+            _fetch_evaluation(client, run.info.run_id, name, Path(folder))
+            evaluated = read_evaluation(Path(folder) / EVALUATION)
+    return RunRecord(
+        name=name,
+        place=f"{run.info.run_id} at {tracking_uri()}",
+        domain=parameters.get("domain", ""),
+        status=str(run.info.status),
+        steps=(wanted if run.info.status == "FINISHED" else last, wanted),
+        parameters=parameters,
+        curves=curves,
+        evaluated=evaluated,
+        run_id=run.info.run_id,
+    )
+
+
+def _fetch_evaluation(client: "MlflowClient", identifier: str, name: str, folder: Path) -> None:
+    """Bring an evaluation's summary, and the table that it names, into a folder."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        summary = Path(client.download_artifacts(identifier, f"{EVALUATION}/summary.json", str(folder)))
+        table = read_json(summary, "evaluation summary").get("scores", {}).get("file")
+        if table is not None:
+            client.download_artifacts(identifier, f"{EVALUATION}/{Path(str(table)).name}", str(folder))
+    except (MlflowException, OSError) as error:
+        raise UsageError(
+            f"MLflow has no scores of {name} any more ({type(error).__name__}): its artefacts were deleted or moved. "
+            "Compare the run's directory, or upload that again."
+        ) from error
+
+
+def serve(port: int, say: Callable[[str], object]) -> int:
+    """Run MLflow's own server on the store, for this machine alone, until it is stopped; return its exit code."""
+    uri = tracking_uri()
+    if uri.startswith(("http:", "https:")):
+        raise UsageError(f"the runs are on a server, which has pages of its own: {uri}")
+    if not has_store():
+        raise UsageError(f"no MLflow store at {uri} yet. It comes with the first run.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"cannot listen on port {port} ({one_line(error)}). Choose another --port.") from None
+    say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    try:
+        return subprocess.run([*command, "--port", str(port), "--workers", "1"], check=False).returncode
+    except KeyboardInterrupt:
+        return 0

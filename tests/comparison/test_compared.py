@@ -1,0 +1,165 @@
+"""Comparing runs: the numbers against ones known beforehand, and what cannot be compared."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comparison_runs import ROWS, made_run
+from scipy.stats import ttest_rel, wilcoxon
+
+from mri_n2n.comparison.arms import arms_of
+from mri_n2n.comparison.compared import compare
+from mri_n2n.comparison.paired import Quality
+from mri_n2n.comparison.records import read_run
+from mri_n2n.comparison.tables import as_csv, as_json, markdown
+from mri_n2n.errors import UsageError
+
+
+def quality(found: tuple[Quality, ...], arm: str, metric: str = "psnr") -> Quality:
+    (only,) = [own for own in found if (own.arm, own.metric) == (arm, metric)]
+    return only
+
+
+def test_means_differences_and_what_differs(tmp_path: Path) -> None:
+    first = read_run(made_run(tmp_path / "plain", gain=5.0))
+    second = read_run(made_run(tmp_path / "better", gain=6.5, recipe={"loss": "ht"}))
+    found = compare([first, second])
+    mean_row = (ROWS - 1) / 2
+    assert quality(found.qualities, "plain").value.mean == pytest.approx(25 + mean_row / 3)
+    assert quality(found.qualities, "better").value.mean == pytest.approx(26.5 + mean_row / 3)
+    assert quality(found.references, "input").value.mean == pytest.approx(20 + mean_row / 3)
+    difference = next(own for own in found.differences if own.metric == "psnr")
+    assert (difference.arm, difference.baseline) == ("better", "plain")
+    assert difference.value.mean == pytest.approx(1.5)
+    assert difference.value.low == pytest.approx(1.5)  # image by image: what images have in common does not count
+    assert difference.p == pytest.approx(wilcoxon([1.5] * 6).pvalue)
+    assert found.parameters == {"loss": ("–", "ht")}
+    assert found.images == ROWS
+    assert [(own.final.mean, own.best.mean, own.best.low, own.best_step) for own in found.milestones] == [
+        (26.0, 27.0, 26.0, 50.0)
+    ] * 2
+    assert [(cost.seconds, cost.images_per_second, cost.device) for cost in found.costs] == [
+        (60.0, 5.0, "2 CPU threads")
+    ] * 2
+    assert not found.notes
+
+
+def test_seeds_go_together(tmp_path: Path) -> None:
+    runs = [
+        read_run(made_run(tmp_path / f"{name}-seed{seed}", seed=seed, gain=gain, noise=0.3, recipe={"loss": name}))
+        for name, gain in (("paper", 5.0), ("ht", 6.0))
+        for seed in range(3)
+    ]
+    found = compare(runs)
+    assert [(arm.name, arm.seeds) for arm in found.arms] == [("paper", ["0", "1", "2"]), ("ht", ["0", "1", "2"])]
+    own = quality(found.qualities, "ht")
+    assert own.value.mean == pytest.approx(np.mean(own.seeds))
+    assert len(set(own.seeds)) == 3
+    assert len(compare(runs, grouped=False).arms) == 6
+    assert "seeds, dB" in markdown(found)
+
+
+def test_names_of_arms_tell_them_apart(tmp_path: Path) -> None:
+    runs = [
+        read_run(made_run(tmp_path / arm / f"seed-{seed}", seed=seed, recipe={"rate": arm}))
+        for arm in ("slow", "fast")
+        for seed in (0, 1)
+    ]
+    assert [arm.name for arm in arms_of(runs, grouped=True)] == ["slow", "fast"]
+    assert len({arm.name for arm in arms_of(runs, grouped=False)}) == 4
+
+
+def test_intervals_are_over_subjects(tmp_path: Path) -> None:
+    """Twelve images of two subjects say less than those of twelve."""
+    few = compare([read_run(made_run(tmp_path / f"few{k}", seed=k, recipe={"k": k}, subjects=2)) for k in (0, 1)])
+    many = compare([read_run(made_run(tmp_path / f"many{k}", seed=k, recipe={"k": k}, subjects=12)) for k in (0, 1)])
+    assert len(few.by_unit["psnr"]["few0"]) == 2
+    assert len(many.by_unit["psnr"]["many0"]) == 12
+
+
+def test_a_difference_by_chance_is_not_called_one(tmp_path: Path) -> None:
+    """Of 30 comparisons of equal runs, p < 0.05 in one or two: more than six come once in 1,500 such tests."""
+    found = []
+    for trial in range(30):
+        runs = [
+            read_run(made_run(tmp_path / f"{trial}-{k}", seed=2 * trial + k, noise=1.0, recipe={"k": k}, subjects=12))
+            for k in (0, 1)
+        ]
+        difference = compare(runs).differences[0]
+        found.append((difference.p, difference.value.low < 0 < difference.value.high))
+    assert sum(p < 0.05 for p, _ in found) <= 6
+    assert sum(inside for _, inside in found) >= 22  # 95 % intervals of few units are a little too narrow
+
+
+def test_a_real_difference_is_found(tmp_path: Path) -> None:
+    runs = [
+        read_run(made_run(tmp_path / f"{k}", seed=k, gain=k, noise=0.3, recipe={"k": k}, subjects=12)) for k in (0, 1)
+    ]
+    difference = compare(runs).differences[0]
+    assert difference.p < 0.01
+    assert difference.value.low > 0.5
+    paired = compare(runs).by_unit["psnr"]
+    assert ttest_rel(paired["1"], paired["0"]).pvalue < 0.01
+
+
+def test_other_images_are_refused_by_name(tmp_path: Path) -> None:
+    first = read_run(made_run(tmp_path / "first"))
+    other = read_run(made_run(tmp_path / "other", tested_on="others", recipe={"k": 1}))
+    fewer = read_run(made_run(tmp_path / "fewer", rows=range(6), recipe={"k": 2}))
+    for run in (other, fewer):
+        with pytest.raises(UsageError, match=rf"{run.name} has other images than first"):
+            compare([first, run])
+    found = compare([first, other], different_data=True)
+    assert not found.differences
+    assert [own.arm for own in found.qualities if own.metric == "psnr"] == ["first", "other"]
+    assert "nothing is compared image by image" in " ".join(found.notes)
+
+
+def test_runs_without_scores_are_compared_by_their_curves(tmp_path: Path) -> None:
+    first = read_run(made_run(tmp_path / "first", tested_on=None))
+    second = read_run(made_run(tmp_path / "second", recipe={"k": 1}, steps=(40, 100)))
+    found = compare([first, second])
+    assert [own.arm for own in found.qualities if own.metric == "psnr"] == ["second"]
+    assert len(found.milestones) == 2
+    assert "first. Evaluate them" in found.notes[0]
+    assert "second is not finished: 40 of 100 steps" in found.notes[1]
+
+
+def test_a_method_of_choice(tmp_path: Path) -> None:
+    runs = [read_run(made_run(tmp_path / f"{k}", gain=3.0, recipe={"k": k})) for k in (0, 1)]
+    found = compare(runs, method="input")
+    assert quality(found.qualities, "0").value.mean == pytest.approx(20 + (ROWS - 1) / 6)
+    with pytest.raises(UsageError, match="no scores of 'other', but of input, network"):
+        compare(runs, method="other")
+    with pytest.raises(UsageError, match="at least two runs, got 1"):
+        compare(runs[:1])
+
+
+def test_files_hold_the_same_numbers_and_no_places(tmp_path: Path) -> None:
+    found = compare([read_run(made_run(tmp_path / f"{k}", gain=k, recipe={"k|": k})) for k in (0, 2)])
+    content = json.loads(json.dumps(as_json(found), allow_nan=False))
+    assert content["differences"][0]["value"]["mean"] == pytest.approx(2.0)
+    assert content["arms"][0]["runs"][0]["curves"]["validation/psnr/network"][0] == [0, 10.0]
+    line = next(line for line in as_csv(found).splitlines() if line.startswith("2,difference,psnr,0,"))
+    assert float(line.split(",")[4]) == pytest.approx(2.0)
+    assert "+2.00 [+2.00, +2.00]" in markdown(found)
+    assert r"k\|" in markdown(found)
+    for text in (json.dumps(content), as_csv(found), markdown(found)):
+        assert "/home" not in text
+        assert str(tmp_path) not in text
+
+
+def test_twenty_runs_with_a_thousand_images_take_seconds(tmp_path: Path) -> None:
+    """Below 3 s of one core, reading included (measured: about 1)."""
+    runs = [
+        made_run(tmp_path / f"{arm}-seed{seed}", seed=seed, noise=1.0, recipe={"arm": arm}, rows=range(1000))
+        for arm in range(10)
+        for seed in (0, 1)
+    ]
+    began = time.process_time()
+    found = compare([read_run(run) for run in runs], grouped=False)
+    as_json(found)
+    assert time.process_time() - began < 3.0
+    assert len(found.arms) == 20
