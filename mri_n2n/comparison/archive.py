@@ -113,9 +113,10 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if set(names) != expected or len(names) != len(expected):
         stranger = next((own for own in names if own not in expected), "a file twice or not at all")
         raise ValueError(f"it holds {stranger!r}, which it does not tell of")
-    if sum(int(part["size"]) for part in contents["files"].values()) > MOST:
-        raise ValueError("it is too large")
-    if shutil.disk_usage(tempfile.gettempdir()).free < sum(part["size"] for part in contents["files"].values()):
+    sizes = [int(Part(**part).size) for part in contents["files"].values()]
+    if min(sizes) < 0 or sum(sizes) > MOST:
+        raise ValueError("its files are too large")
+    if shutil.disk_usage(tempfile.gettempdir()).free < sum(sizes):
         raise UsageError(f"no space in {tempfile.gettempdir()} to unpack {path}. Free some, or set TMPDIR.")
     return dict(contents)
 

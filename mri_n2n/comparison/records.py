@@ -75,15 +75,15 @@ class RunRecord:
 def read_run(directory: Path) -> RunRecord:
     """Read a run directory. Raises `UsageError` where it is none of ours, or damaged."""
     content = _described(directory)
+    network, state = directory / NETWORK, directory / STATE
     try:
         parameters = parameters_of(content)
         wanted = int(content["recipe"]["optimisation"]["steps"])
         domain = str(content.get("domain", "MRI"))
+        done = int(read_json(network, "network description").get("step") or 0) if network.exists() else 0
+        run_id = str(read_json(state, "tracking state")["run_id"]) if state.exists() else None
     except UNREADABLE as error:
-        raise UsageError(f"{directory} is not a run of this program ({one_line(error)}).") from None
-    network = directory / NETWORK
-    done = int(read_json(network, "network description").get("step") or 0) if network.exists() else 0
-    state = directory / STATE
+        raise UsageError(f"{directory} is not a run of this program, or damaged ({one_line(error)}).") from None
     return RunRecord(
         name=directory.resolve().name,
         place=str(directory),
@@ -94,7 +94,7 @@ def read_run(directory: Path) -> RunRecord:
         curves=read_curves(directory / METRICS),
         evaluated=read_evaluation(directory / EVALUATION),
         directory=directory,
-        run_id=str(read_json(state, "tracking state")["run_id"]) if state.exists() else None,
+        run_id=run_id,
     )
 
 

@@ -123,8 +123,7 @@ def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
     with tempfile.TemporaryDirectory() as folder:
         evaluated = None
         if any(metric.startswith("evaluation/") for metric in run.data.metrics):
-            _fetch_evaluation(client, run.info.run_id, name, Path(folder))
-            evaluated = read_evaluation(Path(folder) / EVALUATION)
+            evaluated = read_evaluation(_fetched_evaluation(client, run.info.run_id, name, Path(folder)))
     return RunRecord(
         name=name,
         place=f"{run.info.run_id} at {tracking_uri()}",
@@ -138,8 +137,8 @@ def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
     )
 
 
-def _fetch_evaluation(client: "MlflowClient", identifier: str, name: str, folder: Path) -> None:
-    """Bring an evaluation's summary, and the table that it names, into a folder."""
+def _fetched_evaluation(client: "MlflowClient", identifier: str, name: str, folder: Path) -> Path:
+    """Where an evaluation's summary is, and the table that it names, once they were brought into `folder`."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -147,6 +146,7 @@ def _fetch_evaluation(client: "MlflowClient", identifier: str, name: str, folder
         table = read_json(summary, "evaluation summary").get("scores", {}).get("file")
         if table is not None:
             client.download_artifacts(identifier, f"{EVALUATION}/{Path(str(table)).name}", str(folder))
+        return summary.parent
     except (MlflowException, OSError) as error:
         raise UsageError(
             f"MLflow has no scores of {name} any more ({type(error).__name__}): its artefacts were deleted or moved. "

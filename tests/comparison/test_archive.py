@@ -1,0 +1,202 @@
+"""A run as one file: it arrives as it left, and what somebody else made of the file is refused."""
+
+import io
+import json
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparison_runs import made_run
+
+from mri_n2n.comparison.archive import export_run, unpacked, upload_archive
+from mri_n2n.comparison.finding import find_run
+from mri_n2n.comparison.records import read_run
+from mri_n2n.durable import alone, sha256_of
+from mri_n2n.errors import UsageError
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    run = made_run(tmp_path / "run", gain=5.0)
+    (run / "training-state.pt").write_bytes(b"not for others")
+    (run / "tracking.json").write_text('{"run_id": "here", "uri": "sqlite:///secret/place"}')
+    path = tmp_path / "run.zip"
+    export_run(read_run(run), path)
+    return path
+
+
+def test_it_arrives_as_it_left(archive: Path, tmp_path: Path) -> None:
+    with unpacked(archive) as directory:
+        for name in ("run.json", "metrics.jsonl", "network-00.safetensors", "evaluation/slices.csv"):
+            assert sha256_of(directory / name) == sha256_of(tmp_path / "run" / name)
+        assert not (directory / "training-state.pt").exists()
+        assert b"secret" not in archive.read_bytes()
+    assert not directory.exists()
+
+
+def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    identifier = upload_archive(archive).split(" ")[0]
+    tracked, local = find_run(identifier), read_run(tmp_path / "run")
+    assert tracked.name == local.name
+    assert tracked.parameters == local.parameters
+    assert tracked.status == "FINISHED"
+    assert {name: list(curve) for name, curve in local.curves.items()}.items() <= {
+        name: list(curve) for name, curve in tracked.curves.items()
+    }.items()
+    assert tracked.evaluated is not None
+    assert tracked.evaluated.tested_on == local.evaluated.tested_on
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/other.db")
+    info = client.get_run(identifier).info
+    assert (info.start_time, info.end_time) == (1000, 3000)  # when it was trained, not when it was uploaded
+    assert {part.path for part in client.list_artifacts(identifier)} >= {"network.json", "network-00.safetensors"}
+
+
+def test_what_is_not_exported(tmp_path: Path, archive: Path) -> None:
+    run = read_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"run\.zip is there already"):
+        export_run(run, archive)
+    with alone(tmp_path / "run"), pytest.raises(UsageError, match="another process"):
+        export_run(run, archive, overwrite=True)
+    with pytest.raises(UsageError, match="cannot write"):
+        export_run(run, tmp_path / "run" / "run.json" / "x.zip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.zip"]
+
+
+Change = Callable[[dict[str, bytes], dict[str, Any]], None]
+
+
+def changed(archive: Path, change: Change, links: tuple[str, ...] = ()) -> Path:
+    """The archive with other files in it, or other contents told."""
+    with zipfile.ZipFile(archive) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    contents = json.loads(files.pop("contents.json"))
+    change(files, contents)
+    path = archive.with_name("changed.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("contents.json", json.dumps(contents))
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = ((stat.S_IFLNK if name in links else stat.S_IFREG) | 0o644) << 16
+            target.writestr(info, content)
+    return path
+
+
+def adding(name: str, content: bytes = b"x") -> Change:
+    def add(files: dict[str, bytes], contents: dict[str, Any]) -> None:
+        import hashlib
+
+        files[f"run/{name}"] = content
+        contents["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    return add
+
+
+def stowing(name: str) -> Change:
+    return lambda files, contents: files.update({name: b"x"})
+
+
+def telling(**told: Any) -> Change:
+    return lambda files, contents: contents.update(told)
+
+
+def swelling(files: dict[str, bytes], contents: dict[str, Any]) -> None:
+    files["run/metrics.jsonl"] = bytes(50_000_000)
+
+
+def renamed(name: str) -> Change:
+    def rename(files: dict[str, bytes], contents: dict[str, Any]) -> None:
+        contents["name"] = name
+        for own in list(files):
+            files[own.replace("run/", f"{name}/", 1)] = files.pop(own)
+
+    return rename
+
+
+REFUSED: dict[str, Change] = {
+    "a file outside": adding("../../outside"),
+    "an absolute path": adding("/tmp/outside"),
+    "a backslash": adding("examples\\..\\..\\outside.png"),
+    "a folder up, untold": stowing("run/../outside"),
+    "a pickle": adding("training-state.pt"),
+    "a model that unpickles": adding("evaluation/model.pkl"),
+    "a program": adding("evaluation/__init__.py"),
+    "an untold file": stowing("run/extra.txt"),
+    "a bomb": swelling,
+    "a name that climbs": renamed(".."),
+    "a name with a folder": renamed("a/b"),
+    "another format": telling(format="mri-n2n archive 9"),
+    "no record": lambda files, contents: (files.pop("run/run.json"), contents["files"].pop("run.json")),
+    "a changed file": lambda files, contents: files.update({"run/run.json": files["run/run.json"].swapcase()}),
+    "a missing file": lambda files, contents: files.pop("run/metrics.jsonl"),
+    "files as a list": telling(files=[]),
+    "sizes as words": lambda files, contents: contents["files"]["run.json"].update(size="many"),
+    "a negative size": lambda files, contents: contents["files"]["run.json"].update(size=-1),
+    "a size beyond all": lambda files, contents: contents["files"]["run.json"].update(size=10**18),
+    "too much told of a file": lambda files, contents: contents["files"]["run.json"].update(mode=7),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_somebody_else_made_is_refused(archive: Path, tmp_path: Path, monkeypatch: Any, what: str) -> None:
+    path = changed(archive, REFUSED[what])
+    room = tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(room))
+    with pytest.raises(UsageError, match="can be trusted") as caught, unpacked(path):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not list(room.iterdir())
+    assert not (tmp_path / "outside").exists()
+
+
+def test_links_and_rubbish_are_refused(archive: Path, tmp_path: Path) -> None:
+    path = changed(archive, lambda files, contents: None, links=("run/metrics.jsonl",))
+    with pytest.raises(UsageError, match="holds a link"), unpacked(path):
+        pass
+    content = archive.read_bytes()
+    for bad in (b"", b"rubbish", content[: len(content) // 2], io.BytesIO(content).read(100)):
+        path.write_bytes(bad)
+        with pytest.raises(UsageError, match="can be trusted"), unpacked(path):
+            pass
+    with pytest.raises(UsageError, match="no archive at"), unpacked(tmp_path / "missing.zip"):
+        pass
+    with pytest.raises(UsageError, match="can be trusted"), unpacked(tmp_path):
+        pass
+
+
+def test_bytes_flipped_anywhere_never_pass_unseen(archive: Path) -> None:
+    """Either the file is refused, or what comes out is what went in."""
+    content = archive.read_bytes()
+    with unpacked(archive) as directory:
+        whole = {path.name: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    for place in range(0, len(content), 37):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x5A
+        path = archive.with_name("damaged.zip")
+        path.write_bytes(damaged)
+        try:
+            with unpacked(path) as directory:
+                assert {own.name: own.read_bytes() for own in directory.rglob("*") if own.is_file()} == whole
+        except UsageError:
+            pass
+
+
+def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    answer = cli("runs", "export", tmp_path / "run", "packed.zip")
+    assert answer.code == 0
+    assert "runs upload packed.zip" in answer.out
+    answer = cli("runs", "upload", "packed.zip")
+    assert answer.code == 0
+    identifier = answer.out.split()[2]
+    answer = cli("runs", "export", identifier)
+    assert answer.code == 2
+    assert "known from MLflow alone" in answer.err

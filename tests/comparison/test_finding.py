@@ -1,0 +1,251 @@
+"""Runs are found in folders and in MLflow, and what is wrong with either is one line."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from comparison_runs import made_run
+
+from mri_n2n.comparison.finding import find_run, find_runs, runs_here
+from mri_n2n.errors import UsageError
+from mri_n2n.run_files import parameters_of
+from mri_n2n.tracking import mirror
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
+
+
+def sent(directory: Path, name: str | None = None) -> str:
+    """A run directory's identifier in MLflow, after it was sent there."""
+    described = json.loads((directory / "run.json").read_text())
+    size = (directory / "metrics.jsonl").stat().st_size
+    answer = mirror(
+        directory,
+        parameters=parameters_of(described),
+        name=name or directory.name,
+        upto=size,
+        status="FINISHED",
+    )
+    return answer.split(" ", 1)[0]
+
+
+@pytest.fixture(scope="session")
+def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with mlflow.db and mlruns/, where three runs are that no folder has any more."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, gain, recipe in (("plain", 5.0, {"loss": "paper"}), ("better", 6.0, {"loss": "ht"})):
+            sent(made_run(folder / "gone" / name, gain=gain, recipe=recipe))
+        sent(made_run(folder / "gone" / "unscored", tested_on=None, recipe={"loss": "l1"}))
+        from mlflow import MlflowClient
+
+        client = MlflowClient("sqlite:///mlflow.db")
+        client.create_run(client.get_experiment_by_name("mri-n2n").experiment_id, run_name="foreign")
+        shutil.rmtree(folder / "gone")
+    return folder
+
+
+@pytest.fixture
+def store(filled_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That store, as the working directory's; whoever changes it copies it first."""
+    monkeypatch.chdir(filled_store)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return filled_store
+
+
+def test_by_folder_name_and_filter_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for k in range(3):
+        made_run(tmp_path / "runs" / "study" / f"arm-{k}", seed=k, recipe={"loss": "ht" if k else "paper"})
+    made_run(tmp_path / "elsewhere")
+    assert [run.name for run in find_runs(["elsewhere", "study"])] == ["elsewhere", "arm-0", "arm-1", "arm-2"]
+    assert [run.name for run in find_runs(["runs/study/arm-1", "study/arm-1"])] == ["arm-1"]  # each once
+    assert [run.name for run in find_runs(["params.loss = 'ht'"])] == ["arm-1", "arm-2"]
+    assert [run.name for run in find_runs(["metrics.loss > 2 and params.seed = '0'", "elsewhere"][1:])] == ["elsewhere"]
+    for word, problem in (
+        ("nothing", "no run 'nothing'"),
+        ("params.loss = 'l3'", "no run is found by the filter"),
+        ("params.loss = 'ht", "cannot understand the filter"),
+        ("0" * 32, "no MLflow store"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            find_runs([word])
+    with pytest.raises(UsageError, match="names 3 runs"):
+        find_run("study")
+
+
+def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_run(tmp_path / "runs" / "good")
+    for name, file, content in (
+        ("half", "run.json", '{"format": "mri-n2n run 1", "rec'),
+        ("foreign", "run.json", '{"format": "other"}'),
+        ("bare", "run.json", '{"format": "mri-n2n run 1"}'),
+        ("metrics", "metrics.jsonl", '{"step": 1}\nrubbish\n'),
+        ("scores", "evaluation/slices.csv", "subject,row\n1,2\n"),
+        ("values", "evaluation/slices.csv", "subject,row,slice,method,psnr,ssim\na,0,0,network,much,1\n"),
+        ("network", "network.json", "[]"),
+    ):
+        (made_run(tmp_path / "runs" / name) / file).write_text(content)
+    damaged: list[str] = []
+    assert [run.name for run in runs_here(damaged)] == ["good"]
+    assert len(damaged) == 7
+    assert all("\n" not in line for line in damaged)
+
+
+def test_a_last_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 110, "time": 1, "lo')
+    assert find_run(str(run)).curves["loss"] == [(50, 1.0)]
+
+
+def test_from_the_store_as_from_the_folder(store: Path, tmp_path: Path) -> None:
+    (tracked,) = find_runs(["better"])
+    local = find_run(str(made_run(tmp_path / "better", gain=6.0, recipe={"loss": "ht"})))
+    assert tracked.directory is None
+    assert tracked.parameters == local.parameters
+    assert tracked.status == "FINISHED"
+    for name in ("loss", "seconds", "validation/psnr/network"):
+        assert list(tracked.curves[name]) == list(local.curves[name])
+    assert tracked.evaluated is not None
+    assert tracked.evaluated.tested_on == local.evaluated.tested_on
+    for method, scores in local.evaluated.methods.items():
+        assert tracked.evaluated.methods[method].images == scores.images
+        assert tracked.evaluated.methods[method].metrics["psnr"].tolist() == scores.metrics["psnr"].tolist()
+    assert find_run(tracked.run_id).name == "better"
+    assert [run.name for run in find_runs(["params.loss LIKE '%'"])] == ["plain", "better", "unscored"]
+    assert find_run("unscored").evaluated is None
+
+
+def test_a_run_that_is_here_is_read_from_its_folder(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(store, copied)
+    monkeypatch.chdir(copied)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copied}/mlflow.db")
+    identifier = sent(made_run(copied / "runs" / "here", recipe={"loss": "mine"}))
+    assert find_run(identifier).directory == Path("runs/here")
+    assert find_runs(["params.loss = 'mine'"])[0].directory == Path("runs/here")
+
+
+def test_what_is_wrong_with_a_store(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    experiment = client.get_experiment_by_name("mri-n2n").experiment_id
+    (foreign,) = client.search_runs([experiment], "attributes.run_name = 'foreign'")
+    for word, problem in (
+        (foreign.info.run_id, "foreign in MLflow is not a run of this program"),
+        ("0" * 32, "not found"),
+        ("foreign", "no run 'foreign'"),
+        ("params.loss ='", "MLflow at sqlite"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            find_runs([word])
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    with pytest.raises(UsageError, match="has no experiment 'another'"):
+        find_runs(["params.seed = '0'"])
+
+
+def test_deleted_artefacts(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (run,) = find_runs(["plain"])
+    (kept,) = store.rglob(f"{run.run_id}/artifacts/evaluation")
+    kept.rename(tmp_path / "aside")
+    try:
+        with pytest.raises(UsageError, match="no scores of plain any more"):
+            find_runs(["plain"])
+    finally:
+        (tmp_path / "aside").rename(kept)
+
+
+@pytest.mark.parametrize("version", ["451aebb31d03", "ffffffffffff", None])
+def test_a_store_of_another_schema(store: Path, tmp_path: Path, monkeypatch: Any, version: str | None) -> None:
+    """Of an older MLflow, of one that is not written yet, and no database at all."""
+    shutil.copy(store / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    if version is None:
+        (tmp_path / "mlflow.db").write_text("no database")
+    else:
+        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        database.close()
+    with pytest.raises(UsageError, match=r"MLflow at sqlite") as caught:
+        find_runs(["plain"])
+    assert "\n" not in str(caught.value)
+
+
+class Leaves(BaseHTTPRequestHandler):
+    """Answers the first question and then no more."""
+
+    answers = 1
+
+    def do_GET(self) -> None:
+        if Leaves.answers == 0:
+            self.connection.close()
+            return
+        Leaves.answers -= 1
+        content = json.dumps({"experiment": {"experiment_id": "1", "name": "mri-n2n"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_server_that_goes_away_half_way(tmp_path: Path, monkeypatch: Any) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Leaves)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    try:
+        with pytest.raises(UsageError, match=r"MLflow at http://127.0.0.1:\d+ does not give its runs"):
+            find_runs(["params.seed = '0'"])
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    """`cli` has its own working directory."""
+    for k in range(2):
+        made_run(tmp_path / "runs" / f"arm-{k}", gain=5.0 + k, recipe={"loss": f"loss {k}"})
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "run.json").write_text("{")
+    answer = cli("runs", "list")
+    assert answer.code == 0
+    assert "arm-1" in answer.out
+    assert "broken" in answer.err
+    assert "mri-n2n runs compare arm-0 arm-1" in answer.out
+    assert "loss 1" in cli("runs", "show", "arm-1").out
+    answer = cli("runs", "compare", "arm-0", "arm-1")
+    assert "arm-1 − arm-0   +1.00 [+1.00, +1.00]" in answer.out
+    for name in ("table.csv", "table.md", "table.json", "table.txt"):
+        assert cli("runs", "compare", "arm-0", "arm-1", "--output", name).code == 0
+        assert (tmp_path / name).stat().st_size > 200
+    assert cli("runs", "compare", "arm-0", "arm-1", "--format", "json").out == (tmp_path / "table.json").read_text()
+    for arguments, problem in (
+        (("compare", "arm-0"), "at least two runs"),
+        (("compare", "arm-0", "arm-1", "--output", "table.csv"), "table.csv is there already"),
+        (("compare", "arm-0", "arm-1", "--output", "table.xls"), "end it in .csv"),
+        (("compare", "arm-0", "arm-2"), "no run 'arm-2'"),
+        (("list", "arm-0", "--store"), "not both"),
+        (("list", "--store"), "no MLflow store"),
+        (("ui",), "no MLflow store"),
+    ):
+        answer = cli("runs", *arguments)
+        assert answer.code == 2, arguments
+        assert problem in answer.err
+        assert len(answer.err.splitlines()) == 1
