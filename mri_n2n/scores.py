@@ -56,6 +56,16 @@ def differences(scores: Sequence[Score], pairs: Sequence[tuple[str, str]], metri
     return estimate(values)
 
 
+def as_metrics(estimates: Mapping[str, Estimate], metric: str = "psnr") -> dict[str, float]:
+    """A metric of several methods for a learning curve: validation/psnr/<method>, and where there is an interval its
+    ends, validation/psnr_low/<method> and validation/psnr_high/<method>."""
+    points: dict[str, float | None] = {}
+    for method, own in estimates.items():
+        for end, value in (("", own.mean), ("_low", own.low), ("_high", own.high)):
+            points[f"validation/{metric}{end}/{method}"] = value
+    return {name: value for name, value in points.items() if value is not None}
+
+
 def table(scores: Sequence[Score]) -> str:
     """The summary as text: one line per method, 95 % intervals in brackets."""
     summary = summarised(scores)

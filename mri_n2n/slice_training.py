@@ -15,7 +15,7 @@ from mri_n2n.recipes import MRI, Recipe, sampling_facts
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
-from mri_n2n.scores import summarised
+from mri_n2n.scores import as_metrics, summarised
 from mri_n2n.task import HorvitzThompson
 from mri_n2n.training.batches import batch_rows, sent
 from mri_n2n.training.task import Batch
@@ -94,7 +94,7 @@ class SliceMonitor:
         self._device, self._world = device, world
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
-        """Mean PSNR of every method."""
+        """Mean PSNR of every method, and its interval."""
         scores = evaluate(
             self._data,
             evaluable(self.run.recipe),
@@ -104,12 +104,12 @@ class SliceMonitor:
             quiet=True,
             world=self._world,
         )
-        means = {method: values["psnr"].mean for method, values in summarised(scores).items()}
-        self.latest = f"{list(means.values())[-1]:.2f} dB"
+        quality = {method: values["psnr"] for method, values in summarised(scores).items()}
+        self.latest = f"{list(quality.values())[-1].mean:.2f} dB"
         if draw and self._world.leads:
             path = self.run.examples_path(step)
             draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
-        return {f"validation/psnr/{method}": value for method, value in means.items()}
+        return as_metrics(quality)
 
 
 def batch_loader(

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from mri_n2n.drawing import draw_strips, middle
 from mri_n2n.durable import write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import quality_of
 from mri_n2n.recipes import Recipe
 from mri_n2n.restoration import restored
 from mri_n2n.run_directory import LEFT_OUT, Run, create_run
 from mri_n2n.runs import run_training
+from mri_n2n.scores import as_metrics
 from mri_n2n.training.task import TrainingPair
 from mri_n2n.training.world import ALONE, World
 from natural_images.crops import CropLoader, Crops
@@ -158,23 +160,23 @@ class PhotographMonitor:
         self._naive = _mean([quality_of(pair.input[0], pair.target[0]) for pair in validation])
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
-        """Mean PSNR of the inputs and of the network."""
+        """Mean PSNR of the inputs and of the network, and their intervals over images."""
         results: list[Float[Tensor, "c h w"]] = self._world.mapped(
             lambda pair: restored(self._network, pair.input[0], self._device), self._validation
         )
         qualities = [quality_of(result, pair.target[0]) for result, pair in zip(results, self._validation, strict=True)]
         mean = _mean(qualities)
-        self.latest = f"{mean:.2f} dB"
+        self.latest = f"{mean.mean:.2f} dB"
         if draw and self._world.leads:
             rows = [
                 ("", {"input": pair.input[0], "network": result, "reference": pair.target[0]})
                 for pair, result in list(zip(self._validation, results, strict=True))[:DRAWN]
             ]
             draw_strips(self._run.examples_path(step), rows)
-        return {f"validation/psnr/{INPUT}": self._naive, "validation/psnr/network": mean}
+        return as_metrics({INPUT: self._naive, "network": mean})
 
 
-def _mean(qualities: Sequence[float]) -> float:
+def _mean(qualities: Sequence[float]) -> Estimate:
     """The mean of what is finite: an image that noise leaves as it is (a black one, say) has no PSNR."""
-    finite = [quality for quality in qualities if math.isfinite(quality)]
-    return sum(finite) / len(finite) if finite else 0.0
+    finite = [(str(image), quality) for image, quality in enumerate(qualities) if math.isfinite(quality)]
+    return estimate(finite) if finite else Estimate(0.0, None, None)

@@ -14,6 +14,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
+from mri_n2n.scores import as_metrics
 from mri_n2n.training.world import ALONE, World
 from rendering.crops import FrameLoader, check_fit
 from rendering.denoising import Denoiser
@@ -143,7 +144,7 @@ class FrameMonitor:
         self._denoise = Denoiser(network, corruption_of(run.recipe).encoding, device)
 
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
-        """Mean PSNR of inputs and network, and the network's brightness."""
+        """Mean PSNR of inputs and network with its interval, and the network's brightness."""
         if draw and self._world.leads:
             self._draw(step)
         if not self._store.layout.reference:
@@ -151,13 +152,10 @@ class FrameMonitor:
         scores = evaluate(self._store, {NETWORK: self._denoise}, self._rows, quiet=True)
         if not scores:
             return {}
-        quality = mean_of(scores, [NETWORK]).mean
-        self.latest = f"{quality:.2f} dB"
-        return {
-            f"validation/psnr/{INPUT}": mean_of(scores, [INPUT]).mean,
-            f"validation/psnr/{NETWORK}": quality,
-            f"validation/brightness/{NETWORK}": mean_of(scores, [NETWORK], "brightness").mean,
-        }
+        quality = {method: mean_of(scores, [method]) for method in (INPUT, NETWORK)}
+        self.latest = f"{quality[NETWORK].mean:.2f} dB"
+        brightness = mean_of(scores, [NETWORK], "brightness").mean
+        return as_metrics(quality) | {f"validation/brightness/{NETWORK}": brightness}
 
     def _draw(self, step: int) -> None:
         rows = []

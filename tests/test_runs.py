@@ -49,6 +49,9 @@ def test_what_a_run_leaves(tmp_path: Path, tiny_recipe: Recipe, prepared: Path) 
     assert {"device", "commit", "torch"} <= set(run.environment)
     lines = journal(directory)
     evaluations = [line["step"] for line in lines if "validation/psnr/network" in line]
+    last = next(line for line in reversed(lines) if "validation/psnr/network" in line)
+    low, mean, high = (last[f"validation/psnr{end}/network"] for end in ("_low", "", "_high"))
+    assert low < mean < high  # over the two subjects
     assert evaluations == list(range(13))
     losses = [line["step"] for line in lines if "loss" in line]
     assert losses == list(range(1, 13))

@@ -84,6 +84,7 @@ def test_pairs_learn_without_a_clean_image(cli: Callable[..., object], exposures
     lines = [json.loads(line) for line in Path("runs/pairs/metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "validation/psnr/network" in line][-1]
     assert last["validation/psnr/network"] > last["validation/psnr/input"] + 0.5
+    assert "validation/psnr_low/network" not in last  # one image is held out: there is no interval
 
 
 @pytest.mark.parametrize(

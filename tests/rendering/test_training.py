@@ -31,6 +31,7 @@ def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object],
     assert run.data["held_out"] == "1 of 3 scenes"
     assert (run.data["training_frames"], run.data["held_out_frames"]) == (4, 1)
     assert len(run.metric("validation/psnr/network")) == 13
+    assert not run.metric("validation/psnr_low/network")  # one view is held out: there is no interval
     assert run.examples_path(12).exists()
     answer = cli("render", "evaluate", "runs/tiny", "test", "--baseline", "--device", "cpu")
     assert answer.code == 0, answer.err
