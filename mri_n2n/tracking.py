@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror trie
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from mri_n2n.durable import read_json, sha256_of, write_json
+from mri_n2n.durable import holding, read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import say
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
 EXPERIMENT = "mri-n2n"
@@ -34,6 +36,7 @@ METRICS = "metrics.jsonl"
 SUMMARY = Path("evaluation/summary.json")
 UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have
 BATCH = 900  # MLflow takes at most 1,000 metrics per call
+MAKING = 120.0  # seconds that another process may take to make a database
 
 
 @dataclass
@@ -76,7 +79,7 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
     try:
-        state = _known(directory, uri) or _create(directory, uri, name)
+        state = _opened(directory, uri, name)
         uri = state.uri
         _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -101,7 +104,7 @@ def mirror_experiment(directory: Path, results: Path) -> None:
     uri = tracking_uri()
     try:
         name = str(read_json(directory / PARENT, "experiment")["name"])
-        state = _known(directory, uri) or _create(directory, uri, name)
+        state = _opened(directory, uri, name)
         client = MlflowClient(state.uri)
         for path in sorted(results.iterdir()):
             if path.suffix in (".md", ".csv", ".png"):
@@ -123,24 +126,54 @@ def _known(directory: Path, uri: str) -> MirrorState | None:
     return None if asked and state.uri != uri else state
 
 
+def _opened(directory: Path, uri: str, name: str) -> MirrorState:
+    if known := _known(directory, uri):
+        return known
+    with _alone_at(uri):
+        return _create(directory, uri, name)
+
+
+@contextmanager
+def _alone_at(uri: str) -> Iterator[None]:
+    """Of all processes that begin runs in one sqlite file: two that make it at once leave a run out of it."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    database = Path(uri.removeprefix(SQLITE))
+    with holding(database.with_name(f".{database.name}.lock"), patience=MAKING):
+        yield
+
+
 def _create(directory: Path, uri: str, name: str) -> MirrorState:
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         say("MLflow makes its database, once; that takes some seconds.")
     client = MlflowClient(uri)
-    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    experiment = client.get_experiment_by_name(title)
-    identifier = experiment.experiment_id if experiment else client.create_experiment(title)
     tags = {}
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name)
         tags = {"mlflow.parentRunId": parent.run_id}
-    run = client.create_run(identifier, run_name=name, tags=tags)
+    run = client.create_run(_experiment(client), run_name=name, tags=tags)
     state = MirrorState(uri, run.info.run_id)
     write_json(directory / STATE, asdict(state))
     return state
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The identifier of the experiment that runs belong to; made if need be."""
+    from mlflow.exceptions import MlflowException
+
+    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    found = client.get_experiment_by_name(title)
+    try:
+        return str(found.experiment_id if found else client.create_experiment(title))
+    except MlflowException:
+        found = client.get_experiment_by_name(title)  # another process was first
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], upto: int, status: str) -> None:
