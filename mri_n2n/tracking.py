@@ -155,7 +155,8 @@ def _create(directory: Path, uri: str, name: str) -> MirrorState:
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name)
         tags = {"mlflow.parentRunId": parent.run_id}
-    run = client.create_run(_experiment(client), run_name=name, tags=tags)
+    began = _recorded(directory)[0]
+    run = client.create_run(_experiment(client), start_time=began, run_name=name, tags=tags)
     state = MirrorState(uri, run.info.run_id)
     write_json(directory / STATE, asdict(state))
     return state
@@ -208,7 +209,7 @@ def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], up
     if status == "RUNNING" != state.status:
         client.update_run(state.run_id, status)
     elif status != state.status:
-        client.set_terminated(state.run_id, status)
+        client.set_terminated(state.run_id, status, _recorded(directory)[1])
     state.status = status
     write_json(directory / STATE, asdict(state))
 
@@ -229,6 +230,12 @@ def _evaluation_points(path: Path) -> list["Metric"]:
 def _metric_bytes(directory: Path) -> bytes:
     path = directory / METRICS
     return path.read_bytes() if path.exists() else b""
+
+
+def _recorded(directory: Path) -> tuple[int | None, int | None]:
+    """When the first and the last metric were recorded, in milliseconds: so a run sent later is as old as it is."""
+    lines = _metric_bytes(directory).splitlines()
+    return (int(json.loads(lines[0])["time"]), int(json.loads(lines[-1])["time"])) if lines else (None, None)
 
 
 def _artefacts(directory: Path, *, ended: bool) -> list[Path]:

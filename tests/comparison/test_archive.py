@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -39,9 +40,7 @@ def test_it_arrives_as_it_left(archive: Path, tmp_path: Path) -> None:
     assert not directory.exists()
 
 
-def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, own_store: str) -> None:
     identifier = upload_archive(archive).split(" ")[0]
     tracked, local = find_run(identifier), read_run(tmp_path / "run")
     assert tracked.name == local.name
@@ -54,7 +53,7 @@ def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, monkeyp
     assert tracked.evaluated.tested_on == local.evaluated.tested_on
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{tmp_path}/other.db")
+    client = MlflowClient(own_store)
     info = client.get_run(identifier).info
     assert (info.start_time, info.end_time) == (1000, 3000)  # when it was trained, not when it was uploaded
     assert {part.path for part in client.list_artifacts(identifier)} >= {"network.json", "network-00.safetensors"}
@@ -190,7 +189,8 @@ def test_bytes_flipped_anywhere_never_pass_unseen(archive: Path) -> None:
             pass
 
 
-def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path, new_store: Path) -> None:
+    shutil.copy(new_store, tmp_path / "mlflow.db")
     answer = cli("runs", "export", tmp_path / "run", "packed.zip")
     assert answer.code == 0
     assert "runs upload packed.zip" in answer.out
