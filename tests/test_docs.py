@@ -47,7 +47,11 @@ def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", *(f"docs/{name}.md" for name in ("data", "training", "photos", "hospital", "rendering", "comparing"))]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("data", "training", "photos", "hospital", "rendering", "comparing")),
+    ],
 )
 def test_commands_in_the_documentation_exist(page: str) -> None:
     from typer.main import get_command

@@ -133,7 +133,7 @@ def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1,
     """Start MLflow's own pages on the right store, for this machine alone, until Ctrl-C."""
     from mri_n2n.comparison.tracked import serve
 
-    raise typer.Exit(serve(port, typer.echo))
+    serve(port, typer.echo)
 
 
 def _print(table: "Table") -> None:

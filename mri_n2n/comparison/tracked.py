@@ -3,13 +3,12 @@
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mri_n2n.comparison.curves import PSNR
 from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation
@@ -154,8 +153,8 @@ def _fetched_evaluation(client: "MlflowClient", identifier: str, name: str, fold
         ) from error
 
 
-def serve(port: int, say: Callable[[str], object]) -> int:
-    """Run MLflow's own server on the store, for this machine alone, until it is stopped; return its exit code."""
+def serve(port: int, say: Callable[[str], object]) -> NoReturn:
+    """Become MLflow's own server on the store, for this machine alone. Raises `UsageError` where it cannot."""
     uri = tracking_uri()
     if uri.startswith(("http:", "https:")):
         raise UsageError(f"the runs are on a server, which has pages of its own: {uri}")
@@ -167,9 +166,7 @@ def serve(port: int, say: Callable[[str], object]) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UsageError(f"cannot listen on port {port} ({one_line(error)}). Choose another --port.") from None
-    say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    try:
-        return subprocess.run([*command, "--port", str(port), "--workers", "1"], check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    say(f"http://127.0.0.1:{port} in some seconds; Ctrl-C ends it.")
+    sys.stdout.flush()
+    address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *address])
