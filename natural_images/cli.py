@@ -131,7 +131,7 @@ def train_command(
             typer.echo(
                 f"{run.data['left_out_images']} images or pairs were left out: {run.directory / LEFT_OUT} says why."
             )
-        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
+        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
         typer.echo(
             f"Next: mri-n2n photos evaluate {run.directory} FOLDER..., or photos denoise {run.directory} INPUT OUTPUT"
         )

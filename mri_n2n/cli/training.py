@@ -104,7 +104,7 @@ def train_command(
     begun = run.state_path.exists()
     ended = train_on_slices(run, prepared, chosen, resume=begun, save_seconds=save_seconds, world=world)
     if ended and world.leads:
-        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
+        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
     if not ended:
         if world.leads:

@@ -73,7 +73,7 @@ def fig9_command(
         raise typer.Exit(INTERRUPTED)
     typer.echo(outcome.table)
     typer.echo(
-        f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; runs side by side: mlflow ui"
+        f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; runs side by side: mri-n2n runs list"
     )
 
 
@@ -146,7 +146,7 @@ def _photograph_command(name: str, about: str) -> None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
         typer.echo(outcome.text)
-        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mlflow ui")
+        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list")
         if outcome.left_out:
             typer.echo(f"{len(outcome.left_out)} test images could not be used (named above).", err=True)
             raise typer.Exit(SOME_FAILED)
@@ -191,7 +191,7 @@ def _rendering_command(name: str, about: str) -> None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
         typer.echo(text)
-        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mlflow ui")
+        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list")
 
     reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
 
@@ -230,5 +230,5 @@ def fig8_command(
     typer.echo(text)
     typer.echo(f"Table: {folder / 'results.md'}; curves: {folder / 'fig8.png'}")
     typer.echo(
-        f"Video: {folder / 'noisy-targets-seed-0' / 'examples' / 'flythrough.webp'}; runs side by side: mlflow ui"
+        f"Video: {folder / 'noisy-targets-seed-0' / 'examples' / 'flythrough.webp'}; runs side by side: mri-n2n runs list"
     )

@@ -96,7 +96,7 @@ def train_command(
     if not ended:
         typer.echo(f"Stopped and saved. Go on with: mri-n2n render train --resume {run.directory}")
         raise typer.Exit(INTERRUPTED)
-    typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mlflow ui)")
+    typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
     typer.echo(f"Next: mri-n2n render evaluate {run.directory} FRAMES, or render denoise {run.directory} IN OUT")
 
 
