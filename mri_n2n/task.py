@@ -128,9 +128,13 @@ def undersampled_pair(measurement: Measurement, target: Inexact[Tensor, "b h w"]
 
 def data_consistent(network: nn.Module, pair: UndersampledPair) -> Float[Tensor, "b c h w"]:
     """R f(x̂): the network's image with the acquired frequencies put back. The same in the loss and in inference."""
-    output = network(pair.input).float()
+    return consistent(network(pair.input), pair.measurement)
+
+
+def consistent(output: Float[Tensor, "b c h w"], measurement: Measurement) -> Float[Tensor, "b c h w"]:
+    """R: an image of a network, in float32, with the acquired frequencies put back."""
     with torch.autocast(output.device.type, enabled=False):
-        return as_channels(replace_acquired(from_channels(output), pair.measurement))
+        return as_channels(replace_acquired(from_channels(output.float()), measurement))
 
 
 @dataclass(frozen=True)
