@@ -209,6 +209,29 @@ def clear(directory: Path, own: Sequence[str], *, overwrite: bool, dry_run: bool
             directory.rmdir()
 
 
+@contextmanager
+def making(directory: Path, own: Sequence[str], *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary folder beside `directory`; on success it becomes `directory`, else it is removed.
+
+    What an earlier output of ours (`own`) left there is replaced with `overwrite`, as by `clear`.
+    """
+    clear(directory, own, overwrite=overwrite, dry_run=True)
+    place = directory.resolve()  # of "." the name, too
+    temporary = place.parent / f".partial-{secrets.token_hex(6)}-{place.name[-40:]}"
+    with writing(directory):
+        temporary.mkdir(parents=True)
+    try:
+        with writing(directory):
+            yield temporary
+            for path in temporary.rglob("*"):
+                sync(path)
+            clear(directory, own, overwrite=overwrite)
+            temporary.rename(place)
+            sync(place.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def sync(path: Path) -> None:
     """Have a file or folder on the disk, and not only on its way there."""
     if os.name != "posix":

@@ -36,6 +36,12 @@ IMAGES_OR_SCANS = (
 )
 
 
+def label(*, simulated: bool) -> str:
+    """What a reconstructed volume says of itself, at most 79 characters."""
+    how = "SIMULATED undersampling, " if simulated else ""
+    return f"mri-n2n: {how}made by a network; not for diagnostic use"
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """A volume `[row column slice]` in its source's intensities.
@@ -149,8 +155,7 @@ class Reconstructor:
     def label(self, source: Volume | ScannedVolume) -> str:
         """What the output says of itself, at most 79 characters."""
         simulated = source.simulated if isinstance(source, ScannedVolume) else self.simulate
-        how = "SIMULATED undersampling, " if simulated else ""
-        return f"mri-n2n: {how}reconstructed by a network; not for diagnostic use"
+        return label(simulated=simulated)
 
     @torch.inference_mode()
     def __call__(self, source: Volume | ScannedVolume) -> Reconstruction:

@@ -17,6 +17,7 @@ from pipelines.paper.cli import reproduce
 from rendering.cli import render
 
 EXTRAS = dict.fromkeys(("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK"), "research")
+EXTRAS |= dict.fromkeys(("fire", "jsonschema", "onnx", "onnxscript", "pytorch-ignite"), "monai")
 EXTRAS |= {
     "mitsuba": "rendering",
     "OpenEXR": "rendering",

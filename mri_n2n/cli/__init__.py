@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mri_n2n.cli.export import export
 from mri_n2n.cli.runs import runs
 from mri_n2n.cli.scans import prepare_kspace_command, reconstruct_command, simulate_command
 from mri_n2n.cli.training import evaluate_command, train_command, upload_command
@@ -25,6 +26,7 @@ app.command("evaluate")(evaluate_command)
 app.command("simulate")(simulate_command)
 app.command("reconstruct")(reconstruct_command)
 app.command("upload")(upload_command)
+app.add_typer(export, name="export")
 
 
 def _say_version(wanted: bool) -> None:

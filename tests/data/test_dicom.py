@@ -23,7 +23,7 @@ from mri_n2n.data.dicom import files_sha256, find_series, is_dicom, read_series,
 from mri_n2n.data.dicom.finding import Found
 from mri_n2n.errors import BadVolume, Problem
 
-LABEL = "mri-n2n: SIMULATED undersampling, reconstructed by a network; not for diagnostic use"
+LABEL = "mri-n2n: SIMULATED undersampling, made by a network; not for diagnostic use"
 MADE = {"run": "r", "weights_sha256": "ab", "step": 3}
 
 
