@@ -34,6 +34,34 @@ def bundle_command(
     )
 
 
+@export.command("torch")
+def torch_command(
+    run: FinishedRun,
+    file: Annotated[Path, typer.Argument(help="File to write, .pt2.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the network alone for `torch.export.load`, which needs torch and nothing of this program."""
+    starting()
+    from mri_n2n.interop.network_files import export_torch
+
+    sizes = export_torch(_finished(run), file, overwrite=overwrite)
+    typer.echo(f"Network: {file}, for {sizes}. Not for diagnostic use.")
+
+
+@export.command("onnx")
+def onnx_command(
+    run: FinishedRun,
+    file: Annotated[Path, typer.Argument(help="File to write, .onnx.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the network alone as ONNX, for runtimes without Python."""
+    starting()
+    from mri_n2n.interop.network_files import export_onnx
+
+    sizes = export_onnx(_finished(run), file, overwrite=overwrite)
+    typer.echo(f"Network: {file}, for {sizes}. Not for diagnostic use.")
+
+
 def _finished(path: Path) -> Any:
     from mri_n2n.run_directory import find_run, open_run
 
