@@ -8,7 +8,6 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform
-from monai.utils import convert_to_tensor
 from numpy.random import RandomState
 from torch import Generator, Tensor
 
@@ -44,7 +43,7 @@ class RandUndersample(RandomizableTransform):  # type: ignore[misc]
 
     def __call__(self, img: Any, randomize: bool = True) -> dict[str, Tensor]:
         """Draw; with `randomize=False` what was drawn last, of this image."""
-        image = convert_to_tensor(img, track_meta=get_track_meta())
+        image = img if isinstance(img, Tensor) else torch.as_tensor(img)
         plain: Tensor = image.as_tensor() if isinstance(image, MetaTensor) else image
         if plain.ndim != 3 or len(plain) != 1 or not plain.is_floating_point():
             raise UsageError(
@@ -115,7 +114,7 @@ def pair_of(batch: Mapping[str, Any], device: torch.device | None = None) -> Und
 
 def _like(image: Tensor, made: Tensor) -> Tensor:
     """What was made of an image, with its metadata."""
-    if not isinstance(image, MetaTensor):
+    if not (isinstance(image, MetaTensor) and get_track_meta()):
         return made
     meta: Tensor = MetaTensor(made).copy_meta_from(image)
     return meta

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,11 +9,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import torch
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
 from mri_n2n.data.volumes import read_volume
-from mri_n2n.durable import sha256_of
 from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task, pairs_task
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
@@ -32,9 +34,16 @@ def schema() -> dict:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def run_bundle(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
-    return subprocess.run([*command, *map(str, arguments)], cwd=bundle, capture_output=True, text=True, check=False)
+def said(start: str) -> list[str]:
+    """The words of the command in docs/monai.md that begins like this, without its beginning."""
+    page = (Path(__file__).parents[2] / "docs/monai.md").read_text().replace("\\\n", " ")
+    (line,) = re.findall(rf"^{re.escape(start)} (.*)$", page, re.M)
+    return shlex.split(line, comments=True)
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """--name value as keyword arguments."""
+    return {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
 def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
@@ -42,7 +51,7 @@ def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
 ) -> None:
     """Within 1e-3 of intensities up to 255: the same masks, and sums in the same order."""
     directory = made_run(tiny_recipe)
-    answer = cli("export", "bundle", "first", "bundle", "--authors", "N. N.")
+    answer = cli("export", "bundle", *said("mri-n2n export bundle"))
     assert answer.code == 0, answer.err
     bundle, source = tmp_path / "bundle", tmp_path / "volumes"
     source.mkdir()
@@ -51,9 +60,10 @@ def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
     image.header.set_xyzt_units("mm", "sec")
     turned = nibabel.affines.from_matvec(np.array([[0, 2.0, 0], [-2.0, 0, 0], [0, 0.125, 3.0]]), [5, 6, 7])
     nibabel.Nifti1Image(np.asarray(image.dataobj)[:, :40, 12:15], turned, image.header).to_filename(source / "a.nii.gz")
-    done = run_bundle(bundle, "--dataset_dir", source, "--output_dir", tmp_path / "out", "--device", "cpu")
+    command = [sys.executable, "-m", "monai.bundle", "run", *said("python -m monai.bundle run"), "--device", "cpu"]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = nibabel.load(tmp_path / "out" / "a.nii.gz")
+    made = nibabel.load(tmp_path / "reconstructed" / "a.nii.gz")
     expected = Reconstructor(open_run(directory).network(), tiny_recipe, torch.device("cpu"), simulate=True)(
         read_volume(source / "a.nii.gz")
     )
@@ -62,20 +72,28 @@ def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
     assert made.header.get_xyzt_units() == ("mm", "sec")
     assert b"SIMULATED" in made.header["descrip"].item()
     assert b"not for diagnostic use" in made.header["descrip"].item()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    assert [path.name for path in (tmp_path / "reconstructed").iterdir()] == ["a.nii.gz"]
 
 
 def test_a_bundle_passes_monais_verification(
-    cli, made_run: Callable[..., Path], tiny_recipe: Recipe, heads: Path, tmp_path: Path
+    cli,
+    made_run: Callable[..., Path],
+    tiny_recipe: Recipe,
+    heads: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made_run(tiny_recipe)
     assert cli("export", "bundle", "first", "bundle").code == 0
+    monkeypatch.chdir(tmp_path / "bundle")
+    Path("schema.json").write_text(json.dumps(schema()))
+    with pytest.warns(UserWarning, match="file integrity is NOT verified"):
+        verify_metadata(**options(said("python -m monai.bundle verify_metadata")))
+    Path("schema.json").unlink()
+    words = options(said("python -m monai.bundle verify_net_in_out"))
+    verify_net_in_out(**words, device="cpu", any=37)
     configs = tmp_path / "bundle" / "configs"
     metadata, inference = str(configs / "metadata.json"), str(configs / "inference.json")
-    (tmp_path / "schema.json").write_text(json.dumps(schema()))
-    known = sha256_of(tmp_path / "schema.json")  # without it MONAI warns
-    verify_metadata(metadata, tmp_path / "schema.json", hash_val=known, hash_type="sha256")
-    verify_net_in_out("network_def", metadata, inference, device="cpu", any=37)
     places = {"bundle_root": str(tmp_path / "bundle"), "dataset_dir": str(heads)}
     workflow = ConfigWorkflow(inference, metadata, logging_file=False, workflow_type="infer", **places)
     workflow.initialize()
