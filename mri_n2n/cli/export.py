@@ -13,7 +13,7 @@ export = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under runs/.")]
+FinishedRun = Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]
 
 
 @export.command("bundle")

@@ -112,7 +112,7 @@ def _inference(run: Run, network: torch.nn.Module) -> dict[str, Any]:
 
 def _metadata(run: Run, authors: str, weights_sha256: str) -> dict[str, Any]:
     made_of = "one undersampled measurement" if _simulates(run) else "a noisy scan"
-    known = {name: values[-1][1] for name in ("network", "input") if (values := _validation(run, name))}
+    scores = run.metric("validation/psnr/network")
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -136,7 +136,7 @@ def _metadata(run: Run, authors: str, weights_sha256: str) -> dict[str, Any]:
         "data_source": f"prepared data of fingerprint {run.data['fingerprint']}",
         "data_type": "nibabel",
         "intended_use": INTENDED,
-        "eval_metrics": {f"validation PSNR of {name}, dB": value for name, value in known.items()},
+        "eval_metrics": {"validation PSNR, dB": scores[-1][1]} if scores else {},
         "references": [PAPER],
         "network_data_format": {
             "inputs": {"image": _format(run.recipe.network.in_channels, "undersampled or noisy image")},
@@ -144,10 +144,6 @@ def _metadata(run: Run, authors: str, weights_sha256: str) -> dict[str, Any]:
         },
         "mri-n2n": {"weights_sha256": weights_sha256, **run.provenance()},
     }
-
-
-def _validation(run: Run, name: str) -> list[tuple[int, float]]:
-    return run.metric(f"validation/psnr/{name}")
 
 
 def _format(channels: int, content: str) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import errno
+import importlib.metadata
 import json
 import re
 import shlex
@@ -14,6 +16,7 @@ import torch
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
 from mri_n2n.data.volumes import read_volume
+from mri_n2n.interop import bundle
 from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task, pairs_task
 from mri_n2n.reconstruction import Reconstructor
 from mri_n2n.run_directory import open_run
@@ -53,7 +56,7 @@ def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
     directory = made_run(tiny_recipe)
     answer = cli("export", "bundle", *said("mri-n2n export bundle"))
     assert answer.code == 0, answer.err
-    bundle, source = tmp_path / "bundle", tmp_path / "volumes"
+    source = tmp_path / "volumes"
     source.mkdir()
     volume = sorted(heads.iterdir())[0]
     image = nibabel.load(volume)
@@ -61,7 +64,7 @@ def test_a_bundle_runs_by_monai_alone_and_gives_what_reconstruct_gives(
     turned = nibabel.affines.from_matvec(np.array([[0, 2.0, 0], [-2.0, 0, 0], [0, 0.125, 3.0]]), [5, 6, 7])
     nibabel.Nifti1Image(np.asarray(image.dataobj)[:, :40, 12:15], turned, image.header).to_filename(source / "a.nii.gz")
     command = [sys.executable, "-m", "monai.bundle", "run", *said("python -m monai.bundle run"), "--device", "cpu"]
-    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = nibabel.load(tmp_path / "reconstructed" / "a.nii.gz")
     expected = Reconstructor(open_run(directory).network(), tiny_recipe, torch.device("cpu"), simulate=True)(
@@ -100,7 +103,7 @@ def test_a_bundle_passes_monais_verification(
     assert workflow.check_properties() == []
     content = json.loads((configs / "metadata.json").read_text())
     assert "Not for diagnostic use" in content["intended_use"]
-    assert content["eval_metrics"] == {"validation PSNR of network, dB": 20.0}
+    assert content["eval_metrics"] == {"validation PSNR, dB": 20.0}
     weights = torch.load(tmp_path / "bundle/models/model.pt", weights_only=True)
     network = open_run(tmp_path / "runs/first").network()
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
@@ -144,6 +147,39 @@ def test_what_is_there_is_refused(cli, made_run: Callable[..., Path], tiny_recip
     (tmp_path / "file").write_text("x")
     assert "is a file" in cli("export", "bundle", "first", "file").err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file", "other", "runs"]
+
+
+def test_a_full_disk_leaves_what_was_there(
+    cli, made_run: Callable[..., Path], tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_run(tiny_recipe)
+    assert cli("export", "bundle", "first", "bundle").code == 0
+    before = (tmp_path / "bundle/docs/README.md").stat()
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle, "_readme", full)
+    for arguments in (("bundle", "--overwrite"), ("new",)):
+        answer = cli("export", "bundle", "first", *arguments)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert "No space left on device. Free space." in answer.err
+    assert (tmp_path / "bundle/docs/README.md").stat() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "runs"]
+
+
+def test_what_is_not_installed_is_named(
+    cli, made_run: Callable[..., Path], tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_run(tiny_recipe)
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    answer = cli("export", "bundle", "first", "bundle")
+    assert (answer.code, answer.err) == (2, "error: fire is not installed here. Run: pip install 'mri-n2n[monai]'\n")
+    assert not Path("bundle").exists()
 
 
 def test_runs_that_cannot_be_exported_are_one_line(cli, made_run: Callable[..., Path], tiny_recipe: Recipe) -> None:
