@@ -25,6 +25,7 @@ NEEDED = ("fire", "jsonschema", "nibabel", "pytorch-ignite")  # beside MONAI and
 INTENDED = "Research on image reconstruction. Not for diagnostic use."
 PAPER = "Lehtinen et al., Noise2Noise: Learning Image Restoration without Clean Data, ICML 2018"
 UNSTATED = "not stated"
+CODE = ("$", "@", "%")  # what strings of a configuration begin with that MONAI evaluates
 
 
 def export_bundle(run: Run, directory: Path, *, authors: str = UNSTATED, overwrite: bool = False) -> None:
@@ -33,6 +34,10 @@ def export_bundle(run: Run, directory: Path, *, authors: str = UNSTATED, overwri
         raise UsageError(
             f"{run.directory} was trained on raw k-space, and a bundle takes volumes. Use `mri-n2n reconstruct`, or "
             "export the network alone."
+        )
+    if authors.startswith(CODE):
+        raise UsageError(
+            f"--authors {authors!r}: MONAI would execute what begins with {authors[0]}. Begin with a name."
         )
     network = run.network()
     metadata_path = directory / "configs" / "metadata.json"
@@ -60,6 +65,9 @@ def _simulates(run: Run) -> bool:
 def _inference(run: Run, network: torch.nn.Module) -> dict[str, Any]:
     """MONAI's workflow: its evaluator around our reading, reconstructing and writing."""
     kind, ours = type(network), "mri_n2n.interop.bundled"
+    spec = asdict(run.recipe.network)
+    if not all(isinstance(value, int | float) for value in spec.values()):  # text of somebody else's run may be code
+        raise UsageError(f"{run.directory} describes a network by {spec}, expected numbers. It is damaged.")
     return {
         "imports": ["$import torch", "$from pathlib import Path", "$from mri_n2n.data.volumes import find_volumes"],
         "bundle_root": ".",
@@ -67,7 +75,7 @@ def _inference(run: Run, network: torch.nn.Module) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/output'",
         "overwrite": False,
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "network_def": {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(run.recipe.network)},
+        "network_def": {"_target_": f"{kind.__module__}.{kind.__qualname__}", **spec},
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": f"{ours}.ReadVolumed", "keys": "image"},
         "dataset": {
@@ -142,7 +150,8 @@ def _metadata(run: Run, authors: str, weights_sha256: str) -> dict[str, Any]:
             "inputs": {"image": _format(run.recipe.network.in_channels, "undersampled or noisy image")},
             "outputs": {"pred": _format(run.recipe.network.out_channels, "reconstructed image")},
         },
-        "mri-n2n": {"weights_sha256": weights_sha256, **run.provenance()},
+        "model_pt_sha256": weights_sha256,
+        "mri-n2n": "made by " + ", ".join(f"{name} {value}" for name, value in run.provenance().items()),
     }
 
 

@@ -1,8 +1,9 @@
-"""A finished run for exports, made without training."""
+"""Runs for exports, made without training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -29,3 +30,11 @@ def made_run(tmp_path: Path) -> Callable[..., Path]:
         return run.directory
 
     return make
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of shapes and types that only tests have: torch would take them for conditions."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

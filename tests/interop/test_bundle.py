@@ -16,6 +16,7 @@ import torch
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
 from mri_n2n.data.volumes import read_volume
+from mri_n2n.durable import sha256_of
 from mri_n2n.interop import bundle
 from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task, pairs_task
 from mri_n2n.reconstruction import Reconstructor
@@ -166,6 +167,25 @@ def test_a_full_disk_leaves_what_was_there(
         assert "No space left on device. Free space." in answer.err
     assert (tmp_path / "bundle/docs/README.md").stat() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "runs"]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_nothing_of_a_run_becomes_code(cli, made_run: Callable[..., Path], tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """MONAI evaluates text that begins with $, @ or %, and dictionaries with a _target_; a run may be a stranger's."""
+    directory = made_run(tiny_recipe, name="$print('run')")
+    network = directory / "network.json"
+    network.write_text(json.dumps(json.loads(network.read_text()) | {"step": {"_target_": "print"}}))
+    assert cli("export", "bundle", directory, "bundle").code == 0
+    metadata = json.loads((tmp_path / "bundle/configs/metadata.json").read_text())
+    assert metadata["mri-n2n"].startswith("made by run $print('run'), step {'_target_': 'print'}")
+    assert metadata["model_pt_sha256"] == sha256_of(tmp_path / "bundle/models/model.pt")
+    assert "execute" in cli("export", "bundle", directory, "named", "--authors", "$print('who')").err
+    recipe = (directory / "run.json").read_text()
+    (directory / "run.json").write_text(recipe.replace('"padding": -0.5', '"padding": "$print()"'))
+    answer = cli("export", "bundle", directory, "another")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "expected numbers" in answer.err
+    assert not (tmp_path / "another").exists()
 
 
 def test_what_is_not_installed_is_named(

@@ -1,9 +1,8 @@
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import onnx
 import onnxruntime
 import pytest
@@ -16,19 +15,11 @@ from mri_n2n.recipes import COMPLEX, Optimisation, Recipe, kspace_task
 from mri_n2n.run_directory import open_run
 
 
-@pytest.fixture
-def _unchecked() -> Iterator[None]:
-    """Without the shape checks of the tests, which torch would trace and take for conditions."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 def images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) - 0.5
 
 
-@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_torch_export_gives_the_same_numbers_at_any_size(cli, made_run: Callable[..., Path], tmp_path: Path) -> None:
     """A complex run's, whose network has two channels; padded as it is said, sizes that do not divide by 32, too."""
     directory = made_run(Recipe(kspace_task(), Optimisation(steps=1), replace(COMPLEX, width=6)))
@@ -48,7 +39,7 @@ def test_torch_export_gives_the_same_numbers_at_any_size(cli, made_run: Callable
         torch.testing.assert_close(loaded(padded)[..., :61, :70], network(odd), rtol=0, atol=1e-5)
 
 
-@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_onnx_gives_the_same_numbers(cli, made_run: Callable[..., Path], tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Within 1e-4 of outputs around 1: the runtime sums in another order."""
     directory = made_run(tiny_recipe)
@@ -66,7 +57,7 @@ def test_onnx_gives_the_same_numbers(cli, made_run: Callable[..., Path], tiny_re
     assert about["weights_sha256"] == open_run(directory).identity()["weights_sha256"]
 
 
-@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_the_other_network_takes_any_size(
     cli, made_run: Callable[..., Path], tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
