@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mri_n2n.durable import replacing
+from mri_n2n.illustrations import Illustration
 from mri_n2n.metrics import psnr, quality_of
+from mri_n2n.pictures import log_spectrum
 from mri_n2n.scores import Score, summarised
 
 ERROR_GAIN = 5
@@ -24,34 +26,31 @@ SIDE = 2.4  # inches of a picture's width
 SHOWN = 256  # pixels of each picture, in its middle, that are drawn: noise does not survive being scaled down
 
 
-def draw_examples(path: Path, examples: Sequence[Mapping[str, Image]], label: str, *, errors_of: str | None) -> None:
-    """Draw each example as a row of images and a row of their spectra.
+def draw_examples(path: Path, examples: Sequence[Illustration], label: str) -> None:
+    """Draw each example, of grey images, as a row of images and a row of their spectra.
 
-    An example maps titles to images `[h w]` in [-0.5, 0.5]; white is the 99.8 % quantile of the last one. With
-    `errors_of` that one is the reference: titles have each image's PSNR, and the error of the image of that title is
-    drawn last, times 5, around grey. Spectra are log magnitudes with DC in the middle, on that one's scale.
+    With a reference titles have each image's PSNR, and the last method's error is drawn last, times 5, around grey.
+    Spectra are log magnitudes with DC in the middle, on the last image's scale.
     """
     from matplotlib.figure import Figure
 
-    columns = len(examples[0]) + (errors_of is not None)
+    judged = examples[0].has_reference
+    columns = len(examples[0].images) + judged
     figure = Figure(figsize=(2.1 * columns, 4.5 * len(examples) + 0.4), layout="constrained")
     grid = figure.subplots(2 * len(examples), columns, squeeze=False)
     for number, example in enumerate(examples):
-        reference = list(example.values())[-1]
-        white = float(np.quantile(reference, 0.998))
-        shown, errors = dict(example), f"error × {ERROR_GAIN}"
-        if errors_of is not None:
-            shown[errors] = ERROR_GAIN * (example[errors_of] - reference)
-        top = float(np.log1p(np.abs(np.fft.fft2(reference, norm="ortho")) * 50).max())
+        reference = list(example.images.values())[-1]
+        shown, errors = dict(example.images), f"error × {ERROR_GAIN}"
+        if judged:
+            shown[errors] = ERROR_GAIN * (example.images[example.after] - reference)
+        top = float(log_spectrum(reference).max())
         for column, (title, image) in enumerate(shown.items()):
-            upright = np.rot90(image)
             above, below = grid[2 * number, column], grid[2 * number + 1, column]
-            range_shown = (-0.5, 0.5) if title == errors else (-0.5, white)
-            above.imshow(upright, cmap="gray", vmin=range_shown[0], vmax=range_shown[1], interpolation="nearest")
-            judged = errors_of is not None and column < len(example) - 1
-            above.set_title(f"{title}\n{_quality(image, reference)}" if judged else title, fontsize=8)
-            spectrum = np.log1p(np.abs(np.fft.fftshift(np.fft.fft2(upright, norm="ortho"))) * 50)
-            below.imshow(spectrum, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+            range_shown = (-0.5, 0.5) if title == errors else (-0.5, example.white)
+            above.imshow(image, cmap="gray", vmin=range_shown[0], vmax=range_shown[1], interpolation="nearest")
+            scored = judged and title in example.methods
+            above.set_title(f"{title}\n{_quality(image, reference)}" if scored else title, fontsize=8)
+            below.imshow(log_spectrum(image), cmap="gray", vmin=0, vmax=top, interpolation="nearest")
             for axes in (above, below):
                 axes.set_axis_off()
     figure.supxlabel(label, fontsize=7)
@@ -112,6 +111,19 @@ def draw_strips(path: Path, rows: Sequence[tuple[str, Mapping[str, Picture]]], c
     _save(path, figure, bbox_inches="tight", pad_inches=0.06)
 
 
+def illustrated(rows: Sequence[tuple[str, Mapping[str, Picture]]], *, judged: bool = True) -> list[Illustration]:
+    """What `draw_strips` draws, to be stored: of each image its middle. judged: whether the last are references."""
+    return [
+        Illustration(
+            title,
+            {name: middle(image).squeeze(0).numpy() for name, image in images.items()},
+            next(iter(images)),
+            judged,
+        )
+        for title, images in rows
+    ]
+
+
 def middle(image: Float[Tensor, "*s h w"]) -> Float[Tensor, "*s h2 w2"]:
     """At most 256 pixels square from the middle of an image: enough to judge it by."""
     top, left = (max(0, (size - SHOWN) // 2) for size in image.shape[-2:])
@@ -119,7 +131,7 @@ def middle(image: Float[Tensor, "*s h w"]) -> Float[Tensor, "*s h2 w2"]:
 
 
 def _quality(image: Image, reference: Image) -> str:
-    value = float(psnr(torch.from_numpy(image)[None], torch.from_numpy(reference)[None]))
+    value = float(psnr(torch.tensor(image.copy())[None], torch.tensor(reference.copy())[None]))
     return f"{value:.2f} dB" if math.isfinite(value) else ""
 
 

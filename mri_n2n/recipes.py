@@ -103,17 +103,29 @@ Part = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Domain:
-    """What a run belongs to: the commands that work on it, and what its recipe may be made of."""
+    """What a run belongs to: the commands that work on it, and what its recipe may be made of.
+
+    examined: what `evaluate` wants beside the run. use: the command that a trained run is for, with `{run}` in it.
+    unit: what is scored one by one. caution: what must be said beside its pictures.
+    """
 
     name: str
     command: str
     parts: tuple[Part, ...]
+    examined: str
+    use: str
+    unit: str
+    caution: str
 
 
 MRI = Domain(
     "MRI",
     "mri-n2n",
     (Undersampling, MeasuredKspace, RepeatedScans, SquaredError, HorvitzThompson, data_consistent, network_output),
+    examined="DATA",
+    use="reconstruct {run} INPUT OUTPUT",
+    unit="subject",
+    caution="not for diagnostic use",
 )
 
 

@@ -31,6 +31,7 @@ OWN_FILES = (
     "network-*.safetensors",
     "examples",
     "evaluation",
+    "report.html",
     LEFT_OUT,
     tracking.STATE,
 )

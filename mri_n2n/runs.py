@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -45,10 +45,13 @@ class Monitor(Protocol):
         ...
 
 
+MonitorT = TypeVar("MonitorT", bound=Monitor)
+
+
 def run_training(
     run: Run,
     load: Callable[[int], Batch],
-    monitor: Callable[[nn.Module], Monitor],
+    monitor: Callable[[nn.Module], MonitorT],
     device: torch.device,
     *,
     resume: bool = False,
@@ -56,11 +59,13 @@ def run_training(
     track: bool = True,
     world: World = ALONE,
     evaluate_every: int | None = None,
+    watch: Callable[[MonitorT, str], None] | None = None,
 ) -> bool:
     """Train `run` to its end, or until SIGINT or SIGTERM; return whether it ended.
 
     `load` gives the batch of a step, on the device; `monitor` makes the one who watches over a network, and is asked
-    every `evaluate_every` steps, by default ten times in all.
+    every `evaluate_every` steps, by default ten times in all. `watch` is called with it and MLflow's word for the run's
+    status: RUNNING after every evaluation, and another one at the end.
 
     The processes of `world` train together, each on its share of every batch; the first of them writes and talks.
 
@@ -70,19 +75,20 @@ def run_training(
     random numbers.
     """
     with alone(run.directory) if world.leads else nullcontext():
-        return _run_training(run, load, monitor, device, resume, save_seconds, track, world, evaluate_every)
+        return _run_training(run, load, monitor, device, resume, save_seconds, track, world, evaluate_every, watch)
 
 
 def _run_training(
     run: Run,
     load: Callable[[int], Batch],
-    monitor: Callable[[nn.Module], Monitor],
+    monitor: Callable[[nn.Module], MonitorT],
     device: torch.device,
     resume: bool,
     save_seconds: float,
     track: bool,
     world: World,
     evaluate_every: int | None,
+    watch: Callable[[MonitorT, str], None] | None,
 ) -> bool:
     recipe, optimisation = run.recipe, run.recipe.optimisation
     track = track and world.leads
@@ -115,9 +121,16 @@ def _run_training(
     )
     tracker = Mirror(run.directory, run.parameters(), run.name, known) if track else None
     status = "FAILED"
+    watcher: MonitorT | None = None
+
+    def tell(status: str) -> None:
+        if watch is not None and watcher is not None and world.leads:
+            watch(watcher, status)
+
     try:
         with _stop_signals(world) as stop:
-            ended = _train(run, monitor(network), state, plan, journal, tracker, stop, save_seconds)
+            watcher = monitor(network)
+            ended = _train(run, watcher, state, plan, journal, tracker, stop, save_seconds, lambda: tell("RUNNING"))
         status = "FINISHED" if ended else "KILLED"
     except NonFiniteLoss as error:
         good = f"The last good checkpoint is {run.state_path}." if run.state_path.exists() else "No checkpoint yet."
@@ -125,6 +138,7 @@ def _run_training(
     except RuntimeError as error:
         raise _understood(error, run, world) from error
     finally:
+        tell(status)
         if tracker:
             _tell(run, tracker, status)
     return ended
@@ -156,6 +170,7 @@ def _train(
     tracker: Mirror | None,
     stop: threading.Event,
     save_seconds: float,
+    evaluated: Callable[[], None],
 ) -> bool:
     device, batch_size, world = plan.streams.device, run.recipe.optimisation.batch_size, state.world
     saved = recorded = time.monotonic()
@@ -183,6 +198,7 @@ def _train(
         metrics = monitor.assess(step, draw=draw)
         if world.leads:
             journal.write(step, metrics)
+        evaluated()
         assessing = time.monotonic() - began_assessing
         recorded += assessing  # speed is training's alone
 

@@ -9,10 +9,11 @@ from torch import nn
 
 from mri_n2n.data.slices import PreparedData, as_images
 from mri_n2n.evaluation import evaluable, evaluate, methods_for, validation_places
+from mri_n2n.illustrations import Illustration, Watch
 from mri_n2n.kspace.acquisition import split_density
 from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import MRI, Recipe, sampling_facts
-from mri_n2n.report import draw_slices
+from mri_n2n.report import draw_slices, examples_of
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
 from mri_n2n.scores import as_metrics, summarised
@@ -69,6 +70,7 @@ def train_on_slices(
     save_seconds: float = 60.0,
     track: bool = True,
     world: World = ALONE,
+    report: Watch | None = None,
 ) -> bool:
     """Train `run` on the slices it was begun with; see `run_training`."""
     run.check_data(data.manifest.fingerprint)
@@ -77,7 +79,17 @@ def train_on_slices(
     def monitor(network: nn.Module) -> SliceMonitor:
         return SliceMonitor(run, data, network, device, world)
 
-    return run_training(run, load, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world)
+    return run_training(
+        run,
+        load,
+        monitor,
+        device,
+        resume=resume,
+        save_seconds=save_seconds,
+        track=track,
+        world=world,
+        watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
+    )
 
 
 class SliceMonitor:
@@ -110,6 +122,10 @@ class SliceMonitor:
             path = self.run.examples_path(step)
             draw_slices(path, self._data, self.run.recipe, self._methods, self._device)
         return as_metrics(quality)
+
+    def examples(self) -> list[Illustration]:
+        """The slices that are drawn, by every method, as they are now."""
+        return examples_of(self._data, self.run.recipe, self._methods, self._device)
 
 
 def batch_loader(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, Targets, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, Report, Targets, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -68,12 +68,14 @@ def train_command(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
     save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     gpus: Gpus = None,
+    report: Report = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a denoiser. On a CPU, --crop 128 --batch-size 2 --learning-rate 3e-4 --steps 4000 --precision bf16."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.launch import launched
     from mri_n2n.networks.spec import RED30Spec, UNetSpec
+    from mri_n2n.pages.live import live_report
     from mri_n2n.recipes import Optimisation, Recipe
     from mri_n2n.run_directory import LEFT_OUT, check_new, find_run, new_run_path, open_run
     from mri_n2n.training.schedules import RampedRate
@@ -87,7 +89,7 @@ def train_command(
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
     if resume is not None:
-        refuse_with_resume(context, {"folder", "pairs", "resume", "device", "save_seconds"})
+        refuse_with_resume(context, {"folder", "pairs", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume), PHOTOGRAPHS)
         if "paths" not in run.data:
             raise UsageError(f"{run.directory} belongs to an experiment: go on with it by `mri-n2n reproduce`.")
@@ -125,13 +127,16 @@ def train_command(
             lambda: open_run(path, PHOTOGRAPHS),
         )
     begun = run.state_path.exists()
-    ended = train_on_photographs(run, scenes, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    live = live_report(run) if report else None
+    ended = train_on_photographs(run, scenes, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
     if ended and world.leads:
         if run.data.get("left_out_images"):
             typer.echo(
                 f"{run.data['left_out_images']} images or pairs were left out: {run.directory / LEFT_OUT} says why."
             )
-        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
+        typer.echo(
+            f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
+        )
         typer.echo(
             f"Next: mri-n2n photos evaluate {run.directory} FOLDER..., or photos denoise {run.directory} INPUT OUTPUT"
         )

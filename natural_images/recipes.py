@@ -41,6 +41,10 @@ PHOTOGRAPHS = Domain(
         Crops,
         network_output,
     ),
+    examined="FOLDER",
+    use="denoise {run} INPUT OUTPUT",
+    unit="image",
+    caution="photographs: a result of research",
 )
 
 

@@ -12,9 +12,10 @@ import torch
 
 from mri_n2n import environment
 from mri_n2n.data.selection import evenly_spread
-from mri_n2n.drawing import Picture, draw_strips
+from mri_n2n.drawing import Picture, draw_strips, illustrated
 from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.illustrations import ILLUSTRATIONS, write_illustrations
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
@@ -42,7 +43,7 @@ from natural_images.training import crops_of, noise_to_test
 
 EXAMPLES = 3
 SCORES = "scores"  # of an evaluation that has not ended
-OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png", SCORES)
+OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png", ILLUSTRATIONS, SCORES)
 NETWORK = "network"
 INTERVAL = "95 % bootstrap over images"
 
@@ -208,4 +209,5 @@ def _written(
     kind = f"{noise['kind']} at {noise['low']:g}" if isinstance(noise, dict) else noise
     write_text(place / "results.md", f"{run.name}; noise: {kind}\n\n{text}\n\nBrackets: {INTERVAL}.\n")
     draw_strips(place / "examples.png", rows)
+    write_illustrations(place, illustrated(rows))
     return text

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mri_n2n.drawing import draw_strips, middle
+from mri_n2n.drawing import Picture, draw_strips, illustrated, middle
 from mri_n2n.durable import write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.illustrations import Illustration, Watch
 from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import quality_of
 from mri_n2n.recipes import Recipe
@@ -69,6 +70,7 @@ def train_on_photographs(
     save_seconds: float = 60.0,
     track: bool = True,
     world: World = ALONE,
+    report: Watch | None = None,
 ) -> bool:
     """Train `run` on the scenes it was begun with, one in twenty held out; see `run_training`."""
     training, held_out = split(len(scenes))
@@ -84,6 +86,7 @@ def train_on_photographs(
         save_seconds=save_seconds,
         track=track,
         world=world,
+        report=report,
     )
 
 
@@ -98,6 +101,7 @@ def train_on_crops(
     save_seconds: float = 60.0,
     track: bool = True,
     world: World = ALONE,
+    report: Watch | None = None,
 ) -> bool:
     """Train `run` on crops of some scenes, watched over by pairs of one image each."""
     run.check_data(scenes.fingerprint)
@@ -111,7 +115,15 @@ def train_on_crops(
 
     with loader:
         return run_training(
-            run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world
+            run,
+            loader,
+            monitor,
+            device,
+            resume=resume,
+            save_seconds=save_seconds,
+            track=track,
+            world=world,
+            watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
         )
 
 
@@ -168,12 +180,20 @@ class PhotographMonitor:
         mean = _mean(qualities)
         self.latest = f"{mean.mean:.2f} dB"
         if draw and self._world.leads:
-            rows = [
-                ("", {"input": pair.input[0], "network": result, "reference": pair.target[0]})
-                for pair, result in list(zip(self._validation, results, strict=True))[:DRAWN]
-            ]
-            draw_strips(self._run.examples_path(step), rows)
+            draw_strips(self._run.examples_path(step), [("", images) for images in self._rows(results)])
         return as_metrics({INPUT: self._naive, "network": mean})
+
+    def examples(self) -> list[Illustration]:
+        """The images that are drawn, as they are restored now."""
+        drawn = self._validation[:DRAWN]
+        rows = self._rows([restored(self._network, pair.input[0], self._device) for pair in drawn])
+        return illustrated([(f"held-out image {number}", images) for number, images in enumerate(rows, 1)])
+
+    def _rows(self, results: Sequence[Float[Tensor, "c h w"]]) -> list[dict[str, Picture]]:
+        return [
+            {"input": pair.input[0], "network": result, "reference": pair.target[0]}
+            for pair, result in list(zip(self._validation, results, strict=False))[:DRAWN]
+        ]
 
 
 def _mean(qualities: Sequence[float]) -> Estimate:

@@ -14,6 +14,7 @@ from pipelines.batch.cli import batch_command
 from pipelines.benchmark.cli import benchmark_command
 from pipelines.node.cli import dicom_node_command
 from pipelines.paper.cli import reproduce
+from pipelines.report.cli import report_command
 from rendering.cli import render
 
 EXTRAS = dict.fromkeys(("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK"), "research")
@@ -27,6 +28,7 @@ LATER = 5.0  # seconds in which a failed process's others are stopped
 app.add_typer(photos, name="photos")
 app.add_typer(render, name="render")
 app.add_typer(reproduce, name="reproduce")
+app.command("report")(report_command)
 app.command("benchmark")(benchmark_command)
 app.command("batch")(batch_command)
 app.command("dicom-node")(dicom_node_command)

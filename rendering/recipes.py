@@ -19,6 +19,10 @@ RENDERINGS = Domain(
     "renderings",
     "mri-n2n render",
     (*LOSSES.values(), Encoding, TwoRenders, FrameCrops, network_output, radiance_predicted),
+    examined="FRAMES",
+    use="denoise {run} INPUT OUTPUT",
+    unit="view",
+    caution="rendered scenes, tone-mapped: a result of research",
 )
 
 

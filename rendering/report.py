@@ -8,9 +8,10 @@ import torch
 
 from mri_n2n import environment
 from mri_n2n.data.selection import evenly_spread
-from mri_n2n.drawing import Picture, draw_strips
+from mri_n2n.drawing import Picture, draw_strips, illustrated
 from mri_n2n.durable import check_writable, clear, write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.illustrations import ILLUSTRATIONS, write_illustrations
 from mri_n2n.recipes import described
 from mri_n2n.run_directory import Run
 from mri_n2n.run_files import ScoreTable
@@ -21,7 +22,7 @@ from rendering.frames import FrameStore
 from rendering.pictures import shown
 
 EXAMPLES = 4
-OWN_FILES = ("views.csv", "summary.json", "results.md", "examples.png")
+OWN_FILES = ("views.csv", "summary.json", "results.md", "examples.png", ILLUSTRATIONS)
 WITH_FEATURES, WITHOUT = "Open Image Denoise", "Open Image Denoise, colour alone"
 CAUTION = (
     "Open Image Denoise (Intel, Apache-2.0) was trained by others, on many other scenes and with clean targets: "
@@ -83,5 +84,7 @@ def report_on_frames(
     about = f"PSNR of tone-mapped images of {len(scores) // len(titles)} views. Brackets: {INTERVAL}.\n"
     write_text(place / "results.md", f"{run.name}\n\n{text}\n\n{about}{caution}")
     places = evenly_spread(store.layout.frames, min(EXAMPLES, store.layout.frames))
-    draw_strips(place / "examples.png", [example_row(store, row, methods) for row in places])
+    rows = [example_row(store, row, methods) for row in places]
+    draw_strips(place / "examples.png", rows)
+    write_illustrations(place, illustrated(rows))
     return text + caution

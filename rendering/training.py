@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from mri_n2n.data.selection import evenly_spread
-from mri_n2n.drawing import draw_strips
+from mri_n2n.drawing import Picture, draw_strips, illustrated
 from mri_n2n.errors import UsageError
+from mri_n2n.illustrations import Illustration, Watch
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
@@ -104,6 +105,7 @@ def train_on_frames(
     save_seconds: float = 60.0,
     track: bool = True,
     world: World = ALONE,
+    report: Watch | None = None,
 ) -> bool:
     """Train `run` on the frames it was begun with; see `run_training`."""
     run.check_data(store.fingerprint)
@@ -119,7 +121,15 @@ def train_on_frames(
 
     with loader:
         return run_training(
-            run, loader, monitor, device, resume=resume, save_seconds=save_seconds, track=track, world=world
+            run,
+            loader,
+            monitor,
+            device,
+            resume=resume,
+            save_seconds=save_seconds,
+            track=track,
+            world=world,
+            watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
         )
 
 
@@ -146,7 +156,7 @@ class FrameMonitor:
     def assess(self, step: int, *, draw: bool) -> dict[str, float]:
         """Mean PSNR of inputs and network with its interval, and the network's brightness."""
         if draw and self._world.leads:
-            self._draw(step)
+            draw_strips(self._run.examples_path(step), [("", images) for images in self._images()])
         if not self._store.layout.reference:
             return {}
         scores = evaluate(self._store, {NETWORK: self._denoise}, self._rows, quiet=True)
@@ -157,12 +167,17 @@ class FrameMonitor:
         brightness = mean_of(scores, [NETWORK], "brightness").mean
         return as_metrics(quality) | {f"validation/brightness/{NETWORK}": brightness}
 
-    def _draw(self, step: int) -> None:
+    def examples(self) -> list[Illustration]:
+        """The frames that are drawn, as they are denoised now."""
+        rows = [(f"held-out frame {number}", images) for number, images in enumerate(self._images(), 1)]
+        return illustrated(rows, judged=bool(self._store.layout.reference))
+
+    def _images(self) -> list[dict[str, Picture]]:
         rows = []
         for row in self._rows[:DRAWN]:
             render = render_of(self._store, row)
             last = "reference" if self._store.layout.reference else "another render"
             other = self._store.array("reference")[row] if last == "reference" else self._store.array("colour")[row, -1]
             pictures = {INPUT: render[0], NETWORK: self._denoise(*render), last: other}
-            rows.append(("", {title: shown(radiance) for title, radiance in pictures.items()}))
-        draw_strips(self._run.examples_path(step), rows)
+            rows.append({title: shown(radiance) for title, radiance in pictures.items()})
+        return rows

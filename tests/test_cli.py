@@ -75,7 +75,10 @@ def test_the_whole_way(cli: CLI, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert "Next: mri-n2n evaluate runs/first data" in answer.out
     assert cli("train", "data", *arguments).code == 2
-    assert cli("train", "data", *arguments, "--overwrite").code == 0
+    assert cli("train", "data", *arguments, "--overwrite", "--report").code == 0
+    page = (tmp_path / "runs/first/report.html").read_text(encoding="utf-8")
+    assert "Training has ended: step 4 of 4" in page
+    assert "subject validation-001" in page
     answer = cli("train", "--resume", "first")
     assert answer.code == 0
     assert "nothing to do" in answer.err
@@ -87,6 +90,8 @@ def test_the_whole_way(cli: CLI, tmp_path: Path) -> None:
         "slices.csv",
         "subjects.csv",
         "quality.json",
+        "illustrations.npz",
+        "volume.npz",
         "summary.json",
         "scores.png",
         "examples.png",

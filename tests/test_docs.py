@@ -50,7 +50,10 @@ def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
     "page",
     [
         "README.md",
-        *(f"docs/{name}.md" for name in ("data", "training", "photos", "hospital", "rendering", "monai", "comparing")),
+        *(
+            f"docs/{name}.md"
+            for name in ("data", "training", "photos", "hospital", "rendering", "monai", "reports", "comparing")
+        ),
     ],
 )
 def test_commands_in_the_documentation_exist(page: str) -> None:

@@ -13,6 +13,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
     int | None, typer.Option(help="Train on so many GPUs of this machine (with --device cpu: in so many processes).")
 ]
+Report = Annotated[
+    bool, typer.Option("--report", help="Keep a page of the run, report.html in its folder: open it and watch.")
+]
 ScanEdge = Annotated[
     float | None,
     typer.Option(help="Sampling density at the end of the axis, of raw k-space that does not state it."),

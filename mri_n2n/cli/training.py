@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, LossName, Targets, Values, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, LossName, Report, Targets, Values, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite, given, starting
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -58,6 +58,7 @@ def train_command(
         float, typer.Option(help="Seconds between checkpoints: the most a killed run loses.")
     ] = 60.0,
     gpus: Gpus = None,
+    report: Report = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a network. The defaults are the published configuration (300 epochs, meant for a GPU)."""
@@ -66,6 +67,7 @@ def train_command(
     from mri_n2n.environment import chosen_device
     from mri_n2n.launch import launched
     from mri_n2n.networks.spec import UNetSpec
+    from mri_n2n.pages.live import live_report
     from mri_n2n.recipes import COMPLEX, Optimisation, Recipe
     from mri_n2n.run_directory import find_run, new_run_path, open_run
     from mri_n2n.slice_training import create_slice_run, train_on_slices
@@ -79,7 +81,7 @@ def train_command(
     check_save_seconds(save_seconds)
     world, chosen = joined(chosen_device(device))
     if resume is not None:
-        refuse_with_resume(context, {"data", "resume", "device", "save_seconds"})
+        refuse_with_resume(context, {"data", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume))
         prepared = open_prepared(data or Path(run.data["path"]))
     else:
@@ -102,9 +104,12 @@ def train_command(
             lambda: create_slice_run(path, recipe, data, prepared, chosen, overwrite=overwrite), lambda: open_run(path)
         )
     begun = run.state_path.exists()
-    ended = train_on_slices(run, prepared, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    live = live_report(run) if report else None
+    ended = train_on_slices(run, prepared, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
     if ended and world.leads:
-        typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
+        typer.echo(
+            f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
+        )
         typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
     if not ended:
         if world.leads:

@@ -146,7 +146,9 @@ def _photograph_command(name: str, about: str) -> None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
         typer.echo(outcome.text)
-        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list")
+        typer.echo(
+            f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list"
+        )
         if outcome.left_out:
             typer.echo(f"{len(outcome.left_out)} test images could not be used (named above).", err=True)
             raise typer.Exit(SOME_FAILED)
@@ -191,7 +193,9 @@ def _rendering_command(name: str, about: str) -> None:
             typer.echo("Stopped and saved. Go on with the same command.")
             raise typer.Exit(INTERRUPTED)
         typer.echo(text)
-        typer.echo(f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list")
+        typer.echo(
+            f"Table: {folder / 'results.md'}; picture: {folder / (name + '.png')}; runs side by side: mri-n2n runs list"
+        )
 
     reproduce.command(name, help=f"{about} Interrupted, it goes on.")(command)
 

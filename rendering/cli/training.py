@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mri_n2n.cli.options import Device, Gpus, Targets, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.options import Device, Gpus, Report, Targets, check_save_seconds, refuse_with_resume
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
 from rendering.cli.options import Size, Variant, sides_of
@@ -42,11 +42,13 @@ def train_command(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly as it was begun.")] = None,
     save_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     gpus: Gpus = None,
+    report: Report = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a denoiser on frames. On a CPU, --crop 96 --width 24 --learning-rate 1e-3 --steps 2000."""
     from mri_n2n.environment import chosen_device
     from mri_n2n.launch import launched
+    from mri_n2n.pages.live import live_report
     from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
     from mri_n2n.training.world import joined
     from rendering.recipes import RENDERINGS, rendering_recipe, rendering_task
@@ -58,7 +60,7 @@ def train_command(
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
     if resume is not None:
-        refuse_with_resume(context, {"frames", "resume", "device", "save_seconds"})
+        refuse_with_resume(context, {"frames", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume), RENDERINGS)
         if "poses" in run.data:
             raise UsageError(f"{run.directory} is a flight: mri-n2n render flythrough --resume {run.directory}")
@@ -90,13 +92,16 @@ def train_command(
             lambda: open_run(path, RENDERINGS),
         )
     begun = run.state_path.exists()
-    ended = train_on_frames(run, store, chosen, resume=begun, save_seconds=save_seconds, world=world)
+    live = live_report(run) if report else None
+    ended = train_on_frames(run, store, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
     if not world.leads:
         raise typer.Exit(0 if ended else INTERRUPTED)
     if not ended:
         typer.echo(f"Stopped and saved. Go on with: mri-n2n render train --resume {run.directory}")
         raise typer.Exit(INTERRUPTED)
-    typer.echo(f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)")
+    typer.echo(
+        f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
+    )
     typer.echo(f"Next: mri-n2n render evaluate {run.directory} FRAMES, or render denoise {run.directory} IN OUT")
 
 

@@ -23,8 +23,9 @@ TINY = ("--crop", 32, "--width", 6, "--batch-size", 2, "--steps", 4)
 
 @pytest.fixture
 def trained(cli: Callable[..., object], pictures: Path) -> Path:
-    answer = cli("photos", "train", pictures, *TINY, "--run-name", "tiny")
+    answer = cli("photos", "train", pictures, *TINY, "--run-name", "tiny", "--report")
     assert answer.code == 0, answer.err
+    assert "held-out image 1" in Path("runs/tiny/report.html").read_text(encoding="utf-8")
     return Path("runs/tiny")
 
 
@@ -43,8 +44,12 @@ def test_train_evaluate_denoise(cli: Callable[..., object], trained: Path, pictu
         "summary.json",
         "results.md",
         "examples.png",
+        "illustrations.npz",
     }
     assert cli("photos", "evaluate", "tiny", pictures).code == 2  # not over existing scores
+    assert cli("report", "tiny").code == 0
+    page = Path("runs/tiny/report.html").read_text(encoding="utf-8")
+    assert all(said in page for said in ("PSNR of every image", "mri-n2n photos denoise tiny", "error of network"))
     done = cli("photos", "denoise", "tiny", pictures, "out")
     assert (done.code, done.out) == (0, "12 images denoised, 0 already done, 0 failed.\n")
     assert read_pixels(Path("out/picture-000.png")).shape == (64, 80, 3)

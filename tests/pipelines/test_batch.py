@@ -193,6 +193,12 @@ def test_every_study_ends_in_one_state_and_nobody_is_named(
     outcomes = by_source(tmp_path / "out")
     assert {name: outcome.reason for name, outcome in outcomes.items()} == expected
     assert left_over(tmp_path / "out") == []
+    reported = cli("report", tmp_path / "out")
+    assert reported.code == 0, reported.err
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert all(outcome.study in page for outcome in outcomes.values())
+    assert "quarantined: incompatible" in page
+    assert page.count("data:image/png") == sum(outcome.state is State.DONE for outcome in outcomes.values()) > 0
     public = [answer.out, answer.err, *(str(path) for path in (tmp_path / "out").rglob("*"))]
     for path in (tmp_path / "out").rglob("*.*"):
         if "private" not in path.parts and path.is_file():

@@ -24,8 +24,10 @@ TINY = ("--width", 4, "--crop", 32, "--batch-size", 2, "--device", "cpu")
 def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object], tmp_path: Path) -> None:
     made_frames(tmp_path / "frames", {"hall": 2, "attic": 2, "cellar": 1})
     made_frames(tmp_path / "test", {"garden": 3}, seed=1)
-    answer = cli("render", "train", "frames", *TINY, "--steps", 12, "--run-name", "tiny")
+    answer = cli("render", "train", "frames", *TINY, "--steps", 12, "--run-name", "tiny", "--report")
     assert answer.code == 0, answer.err
+    page = tmp_path / "runs/tiny/report.html"
+    assert "held-out frame 1" in page.read_text(encoding="utf-8")
     assert "Next: mri-n2n render evaluate runs/tiny FRAMES" in answer.out
     run = open_run(tmp_path / "runs" / "tiny", RENDERINGS)
     assert run.data["held_out"] == "1 of 3 scenes"
@@ -41,6 +43,9 @@ def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object],
     assert summary["views"] == 3
     assert "trained by others" in (run.directory / "evaluation" / "results.md").read_text()
     assert (run.directory / "evaluation" / "examples.png").exists()
+    assert cli("report", "tiny").code == 0
+    assert "error of network" in page.read_text(encoding="utf-8")
+    assert "garden, view 0" in page.read_text(encoding="utf-8")
     answer = cli("render", "evaluate", "tiny", "frames", "--overwrite")
     assert answer.code == 2
     assert "was trained on" in answer.err

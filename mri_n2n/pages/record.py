@@ -1,0 +1,83 @@
+"""What a run directory says of a run: its metrics, its scores, and what its evaluation shows."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_n2n.durable import read_json
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.intervals import Estimate
+from mri_n2n.run_directory import Run
+from mri_n2n.tracking import METRICS
+
+SUMMARY = "summary.json"
+TABLES = ("subjects.csv", "images.csv", "views.csv")
+Curves = dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation as it was stored. estimates: by method and metric; psnr: by set (one, unless of photographs) and
+    method the values of every subject, image or view."""
+
+    about: Mapping[str, Any]
+    estimates: Mapping[str, Mapping[str, Estimate]]
+    psnr: Mapping[str, Mapping[str, list[float]]]
+
+
+def curves_of(run: Run) -> Curves:
+    """Every metric that was recorded, as (step, value). Raises `UsageError` where there is none yet."""
+    path = run.directory / METRICS
+    found: Curves = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+            entry.pop("time", None)
+            for name, value in entry.items():
+                found.setdefault(name, []).append((step, float(value)))
+    except UNREADABLE as error:
+        raise UsageError(
+            f"cannot read {path} ({one_line(error)}): it is damaged. Resume the run, or report another."
+        ) from None
+    if not found:
+        raise UsageError(
+            f"{run.directory} has no metrics yet. Train it first: {run.command} train --resume {run.directory}"
+        )
+    return found
+
+
+def evaluation_of(run: Run) -> Evaluation | None:
+    """The run's evaluation, if there is one. Raises `UsageError` for damaged files."""
+    folder = run.directory / "evaluation"
+    if not (folder / SUMMARY).exists():
+        return None
+    about = read_json(folder / SUMMARY, "summary of the evaluation")
+    try:
+        estimates = {
+            str(method): {str(metric): _estimate(**value) for metric, value in metrics.items()}
+            for method, metrics in about["methods"].items()
+        }
+        psnr: dict[str, dict[str, list[float]]] = {}
+        for row in _rows(folder):
+            psnr.setdefault(row.get("set", ""), {}).setdefault(row["method"], []).append(float(row["psnr"]))
+    except UNREADABLE as error:
+        raise UsageError(
+            f"cannot read {folder} ({one_line(error)}): it is damaged. Evaluate the run again, with --overwrite."
+        ) from None
+    return Evaluation(about, estimates, psnr)
+
+
+def _estimate(mean: float, low: float | None, high: float | None) -> Estimate:
+    return Estimate(float(mean), None if low is None else float(low), None if high is None else float(high))
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    path = next((folder / name for name in TABLES if (folder / name).exists()), None)
+    if path is None:
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

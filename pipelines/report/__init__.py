@@ -1,0 +1,1 @@
+"""Reports of runs, of a hospital's studies and of comparisons."""

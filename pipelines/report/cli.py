@@ -1,0 +1,26 @@
+"""The command `report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mri_n2n.data.cli import Overwrite, starting
+
+
+def report_command(
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|OUTPUT", help="A run's folder, its name under runs/, or the output of `mri-n2n batch`."
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option(help="The page to write.", show_default="report.html in it")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one HTML file that shows a run, or a batch of studies: numbers, curves, pictures. It needs nothing else."""
+    starting()
+    from pipelines.report.pages import page_of
+
+    path, size = page_of(what, output, overwrite=overwrite)
+    typer.echo(f"Report: {path} ({size / 1e6:.1f} MB; open it in a browser, send it to anyone)")

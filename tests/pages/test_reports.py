@@ -1,0 +1,202 @@
+"""The command `report`, what it refuses, and how large and slow a page may be."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Answer
+
+from mri_n2n.errors import UsageError
+from mri_n2n.illustrations import (
+    LONGEST,
+    MOST_SLICES,
+    IllustratedVolume,
+    Illustration,
+    picture_of_slice,
+    read_illustrations,
+    read_volume,
+    write_illustrations,
+    write_volume,
+)
+from mri_n2n.pages.live import live_report
+from mri_n2n.run_directory import Run, create_run
+
+CLI = Callable[..., Answer]
+
+
+@pytest.fixture
+def copied(evaluated: Run, tmp_path: Path) -> Path:
+    """The evaluated run, to be damaged."""
+    return Path(shutil.copytree(evaluated.directory, tmp_path / "runs" / "copied"))
+
+
+def test_a_run_is_one_page(cli: CLI, copied: Path) -> None:
+    answer = cli("report", "copied")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("Report: runs/copied/report.html (")
+    text = (copied / "report.html").read_text(encoding="utf-8")
+    assert str(copied.parent) not in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    for said in (
+        "network with replacement",
+        "SSIM",
+        "validation-001",
+        "weights, SHA-256",
+        "mri-n2n reconstruct copied",
+    ):
+        assert said in text, said
+    assert cli("report", "copied").code == 0  # ours is replaced
+    assert cli("report", copied, "--output", "elsewhere.html").code == 0
+
+
+def test_a_run_without_an_evaluation_says_what_to_do(cli: CLI, copied: Path) -> None:
+    shutil.rmtree(copied / "evaluation")
+    assert cli("report", "copied").code == 0
+    text = (copied / "report.html").read_text(encoding="utf-8")
+    assert "Not evaluated yet" in text
+    assert "mri-n2n evaluate copied DATA" in text
+    assert "Drawn after 4 steps" in text
+
+
+def test_an_older_evaluation_says_what_to_do(cli: CLI, copied: Path) -> None:
+    (copied / "evaluation" / "illustrations.npz").unlink()
+    (copied / "evaluation" / "volume.npz").unlink()
+    assert cli("report", "copied").code == 0
+    text = (copied / "report.html").read_text(encoding="utf-8")
+    assert "evaluate the run again, with --overwrite" in text
+    assert "zero-filled" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("metrics.jsonl", b"", "has no metrics yet"),
+        ("metrics.jsonl", b'{"step": 1, "lo', "it is damaged"),
+        ("metrics.jsonl", b'{"step": 1, "loss": "<b>"}', "it is damaged"),
+        ("evaluation/summary.json", b"{", "cannot read the summary"),
+        ("evaluation/summary.json", b'{"methods": {"a": 1}}', "it is damaged"),
+        ("evaluation/subjects.csv", b"subject,method\n1,2\n", "it is damaged"),
+        ("evaluation/illustrations.npz", b"PK\x03\x04 and no more", "it is damaged"),
+        ("evaluation/volume.npz", b"", "it is damaged"),
+        ("run.json", b"[]", "is not a run"),
+        ("run.json", b"{", "cannot read the run description"),
+    ],
+)
+def test_what_is_damaged_is_one_line(cli: CLI, copied: Path, file: str, content: bytes, said: str) -> None:
+    (copied / file).write_bytes(content)
+    before = sorted(copied.rglob("*"))
+    answer = cli("report", "copied")
+    assert (answer.code, answer.out) == (2, ""), answer
+    assert answer.err.count("\n") == 1
+    assert said in answer.err
+    assert sorted(copied.rglob("*")) == before  # nothing half-written
+
+
+def test_arrays_that_hide_objects_are_not_loaded(cli: CLI, copied: Path) -> None:
+    np.savez(copied / "evaluation/illustrations.npz", titles=np.array([{"a": 1}], dtype=object))
+    answer = cli("report", "copied")
+    assert answer.code == 2
+    assert "it is damaged" in answer.err
+
+
+def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.html"
+    theirs.write_text("<p>mine</p>")
+    assert "add --overwrite" in cli("report", "copied", "--output", theirs).err
+    assert theirs.read_text() == "<p>mine</p>"
+    assert cli("report", "copied", "--output", theirs, "--overwrite").code == 0
+    assert cli("report", "copied", "--output", tmp_path).code == 2
+    assert cli("report", "nowhere").code == 2
+    assert cli("report", tmp_path).code == 2
+
+
+def test_what_is_stored_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grey = {name: (rng.random((9, 7)) - 0.5).astype(np.float32) for name in ("before", "after", "reference")}
+    colour = {name: (rng.random((3, 4, 5)) - 0.5).astype(np.float32) for name in ("<b>", "network")}
+    mask = rng.random((9, 7)) < 0.3
+    written = [
+        Illustration("one", grey, "before", True, 0.4, mask),
+        Illustration("two", colour, "<b>", has_reference=False),
+    ]
+    write_illustrations(tmp_path, written)
+    for known, read in zip(written, read_illustrations(tmp_path), strict=True):
+        assert (read.title, read.before, read.after, read.white) == (
+            known.title,
+            known.before,
+            known.after,
+            known.white,
+        )
+        assert list(read.images) == list(known.images)
+        for name, image in known.images.items():
+            np.testing.assert_allclose(read.images[name], image, atol=3e-4)
+    np.testing.assert_array_equal(read_illustrations(tmp_path)[0].mask, mask)
+    assert read_illustrations(tmp_path / "nowhere") == []
+    assert read_volume(tmp_path) is None
+
+
+def test_a_large_volume_is_a_page_of_its_size(cli: CLI, copied: Path) -> None:
+    """150 slices of 256×256 that are mostly noise, the worst to compress: below 20 s and 15 MB."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
+    head = np.where(rows**2 + columns**2 < 0.8, 0.3, -0.5)
+    slices = [
+        picture_of_slice((head + 0.1 * rng.standard_normal(head.shape)).astype(np.float32), 0.5) for _ in range(5)
+    ]
+    pictures = {name: [slices[place % 5] for place in range(MOST_SLICES)] for name in ("before", "after", "reference")}
+    write_volume(copied / "evaluation", IllustratedVolume("all", range(MOST_SLICES), pictures))
+    began = time.process_time()
+    assert cli("report", "copied").code == 0
+    seconds, size = time.process_time() - began, (copied / "report.html").stat().st_size
+    print(f"a report of 150 slices: {seconds:.1f} s of the processor, {size / 1e6:.1f} MB")
+    assert LONGEST == 256
+    assert seconds < 20
+    assert size < 15e6
+
+
+def test_a_training_is_watched(evaluated: Run, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = read_illustrations(copied / "evaluation")
+    run = Run(copied, evaluated.recipe, evaluated.data, evaluated.environment)
+    asked = []
+    write = live_report(run, share=1e9)
+
+    def of_this_moment() -> list[Illustration]:
+        asked.append(1)
+        return examples
+
+    write(of_this_moment, "RUNNING")
+    assert 'http-equiv="refresh"' in (copied / "report.html").read_text(encoding="utf-8")
+    write(of_this_moment, "FINISHED")
+    text = (copied / "report.html").read_text(encoding="utf-8")
+    assert 'http-equiv="refresh"' not in text
+    assert "subject validation-001" in text  # the latest examples stay
+    assert len(asked) == 1
+
+    def failing() -> list[Illustration]:
+        raise UsageError("no examples today")
+
+    write(failing, "RUNNING")
+    write(failing, "RUNNING")
+    assert capsys.readouterr().err.count("no examples today") == 1
+    assert (copied / "report.html").read_text(encoding="utf-8") == text
+
+
+def test_pages_take_a_share_of_the_time(evaluated: Run, copied: Path) -> None:
+    run = Run(copied, evaluated.recipe, evaluated.data, evaluated.environment)
+    asked = []
+    write = live_report(run)
+    for _ in range(5):
+        write(lambda: asked.append(1) or [], "RUNNING")
+    assert len(asked) == 1
+    write(lambda: asked.append(1) or [], "FINISHED")
+    assert len(asked) == 1
+
+
+def test_a_new_run_in_its_place_has_no_page(evaluated: Run, copied: Path) -> None:
+    (copied / "report.html").write_text("of the earlier run")
+    create_run(copied, evaluated.recipe, evaluated.data, torch.device("cpu"), overwrite=True)
+    assert [path.name for path in copied.iterdir()] == ["run.json"]
