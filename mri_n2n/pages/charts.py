@@ -50,7 +50,8 @@ def curves(
                 where, below = zip(*low, strict=True)
                 above = [value for _, value in high]
                 axes.fill_between(where, below, above, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(steps, heights, style, color=colour, label=label, marker=marker, markersize=4, linewidth=1.8)
+            shown = f"\u200b{label}"  # else a name that begins with an underscore would be left out
+            axes.plot(steps, heights, style, color=colour, label=shown, marker=marker, markersize=4, linewidth=1.8)
         values = [value for points in known.values() for _, value in points]
         if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")
@@ -133,6 +134,7 @@ def _style(name: str) -> AbstractContextManager[Any]:
             "svg.fonttype": "none",
             "svg.hashsalt": name,
             "text.color": INK,
+            "text.parse_math": False,  # names are no formulas
             "xtick.color": INK,
             "xtick.labelcolor": INK,
             "ytick.color": INK,

@@ -1,9 +1,10 @@
-"""The charts of a run: how it learnt, and how good it is on every subject."""
+"""The charts of runs: how they learnt, and how good they are on every subject."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mri_n2n.intervals import Estimate
 from mri_n2n.pages.charts import Curve, curves, distribution
 from mri_n2n.pages.record import Evaluation
 
@@ -70,6 +71,24 @@ def distributions_of(unit: str, evaluation: Evaluation | None) -> list[Chart]:
         name = f"distribution-{number}"
         charts.append(Chart(name, caption, _markup(distribution(name, "PSNR, dB", values, means))))
     return charts
+
+
+def compared_curves(validation: Mapping[str, Curve], losses: Mapping[str, Curve]) -> list[Chart]:
+    """The validation PSNR and the loss of several runs; what none of them recorded is left out."""
+    charts = []
+    if validation:
+        charts.append(Chart("validation", "Validation PSNR", _markup(curves("validation", "dB", validation))))
+    if losses:
+        charts.append(Chart("loss", "Loss", _markup(curves("loss", "loss", losses, logarithmic=True))))
+    return charts
+
+
+def compared_units(values: Mapping[str, Sequence[float]], means: Mapping[str, Estimate]) -> list[Chart]:
+    """The PSNR of every subject, image or scene by several runs."""
+    if not values:
+        return []
+    caption = "PSNR of each subject (image, scene); above it the mean, and its 95 % interval as a bar"
+    return [Chart("units", caption, _markup(distribution("units", "PSNR, dB", values, means)))]
 
 
 def _markup(svg: str) -> Any:

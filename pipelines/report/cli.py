@@ -12,13 +12,15 @@ def report_command(
     what: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|OUTPUT", help="A run's folder, its name under runs/, or the output of `mri-n2n batch`."
+            metavar="RUN|STUDIES|COMPARISON", help="A run, the output of `mri-n2n batch`, or JSON by `runs compare`."
         ),
     ],
-    output: Annotated[Path | None, typer.Option(help="The page to write.", show_default="report.html in it")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write.", show_default="in it; of JSON beside it")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one HTML file that shows a run, or a batch of studies: numbers, curves, pictures. It needs nothing else."""
+    """Write one HTML file that shows a run, a batch of studies or a comparison. It needs nothing else."""
     starting()
     from pipelines.report.pages import page_of
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError
+from mri_n2n.pages.comparison_page import comparison_page
 from mri_n2n.pages.page import check_replaceable, write_page
 from mri_n2n.pages.run_page import REPORT, report_path, run_page
 from mri_n2n.recipes import MRI
@@ -34,9 +35,12 @@ def _made(what: Path) -> tuple[Path, Callable[[], str]]:
         return report_path(run), lambda: run_page(run)
     if (what / "batch.json").exists():
         return what / REPORT, lambda: study_page(BatchFolder(what))
+    if what.is_file():
+        content = read_json(what, "comparison")
+        return what.with_suffix(".html"), lambda: comparison_page(content, what.name)
     raise UsageError(
-        f"nothing to report at {what}, expected a run (a folder made by `mri-n2n train`, or its name) or the output of "
-        "`mri-n2n batch`."
+        f"nothing to report at {what}, expected a run (a folder made by `mri-n2n train`, or its name), the output of "
+        "`mri-n2n batch`, or a comparison (JSON by `mri-n2n runs compare`)."
     )
 
 

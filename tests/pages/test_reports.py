@@ -1,5 +1,6 @@
 """The command `report`, what it refuses, and how large and slow a page may be."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from comparison_runs import made_run
 from conftest import Answer
 
 from mri_n2n.errors import UsageError
@@ -101,6 +103,28 @@ def test_arrays_that_hide_objects_are_not_loaded(cli: CLI, copied: Path) -> None
     answer = cli("report", "copied")
     assert answer.code == 2
     assert "it is damaged" in answer.err
+
+
+def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
+    for name, gain in (("<b>plain", 3.0), ("_$x^{", 5.0)):
+        made_run(tmp_path / "runs" / name, gain=gain, noise=0.1, recipe={"name": name})
+    assert cli("runs", "compare", "<b>plain", "_$x^{", "--output", "pair.json").code == 0
+    answer = cli("report", "pair.json")
+    assert answer.code == 0, answer.err
+    text = (tmp_path / "pair.html").read_text(encoding="utf-8")
+    assert text.count("<svg ") == 3
+    for said in ("&lt;b&gt;plain", "_$x^{", "Differences", "Wilcoxon", "Made up."):
+        assert said in text, said
+    assert "<b>" not in text
+    content = json.loads((tmp_path / "pair.json").read_text())
+    for damaged in ({}, [], content | {"format": "other"}, content | {"costs": [{"arm": 1}]}, content | {"arms": 3}):
+        (tmp_path / "damaged.json").write_text(json.dumps(damaged))
+        answer = cli("report", "damaged.json")
+        assert (answer.code, answer.err.count("\n")) == (2, 1), damaged
+        assert "damaged.json is no comparison" in answer.err
+    (tmp_path / "damaged.json").write_text("{")
+    assert "cannot read the comparison" in cli("report", "damaged.json").err
+    assert not (tmp_path / "damaged.html").exists()
 
 
 def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -> None:

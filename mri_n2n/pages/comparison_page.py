@@ -1,0 +1,97 @@
+"""The page of a comparison: runs side by side, from the JSON that `runs compare` wrote."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mri_n2n.comparison.arms import SEED, Arm
+from mri_n2n.comparison.compared import Comparison, Cost
+from mri_n2n.comparison.curves import PSNR, Milestone, watched
+from mri_n2n.comparison.paired import Difference, Quality
+from mri_n2n.comparison.records import RunRecord
+from mri_n2n.comparison.tables import FORMAT, tables_of
+from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.intervals import Estimate
+from mri_n2n.pages.charts import Curve
+from mri_n2n.pages.page import rendered
+from mri_n2n.pages.run_charts import Chart, compared_curves, compared_units
+
+
+def comparison_page(content: Any, name: str) -> str:
+    """The page of a comparison as HTML. content: of its JSON file; name: the file's.
+
+    Raises `UsageError` for anything else.
+    """
+    try:
+        if content["format"] != FORMAT:
+            raise ValueError("it is of another version")
+        comparison = _comparison(content)
+        tables = tables_of(comparison)
+        charts = _curves(comparison)
+        means = {quality.arm: quality.value for quality in comparison.qualities if quality.metric == "psnr"}
+        units = compared_units(comparison.by_unit.get("psnr", {}), means)
+    except UNREADABLE as error:
+        raise UsageError(
+            f"{name} is no comparison ({one_line(error)}). Make one: mri-n2n runs compare RUN RUN --output FILE.json"
+        ) from None
+    label = comparison.label or "no scores: nothing here was evaluated"
+    page = {
+        "title": " · ".join(arm.name for arm in comparison.arms),
+        "kind": "A comparison of runs",
+        "label": f"{label[:1].upper()}{label[1:]}.",
+        "states": comparison.notes,
+        "refresh": None,
+        "sections": [("tables", "Tables"), *([("charts", "Learning curves")] if charts else [])],
+        "tables": tables,
+        "charts": charts,
+        "units": units,
+    }
+    return rendered("comparison.html", page)
+
+
+def _curves(comparison: Comparison) -> list[Chart]:
+    validation: dict[str, Curve] = {}
+    losses: dict[str, Curve] = {}
+    for arm in comparison.arms:
+        for run, seed in zip(arm.runs, arm.seeds, strict=True):
+            title = arm.name if len(arm.runs) == 1 else f"{arm.name}, seed {seed}"
+            method = watched(run)
+            if method is not None:
+                validation[title] = run.curves[PSNR + method]
+            if "loss" in run.curves:
+                losses[title] = run.curves["loss"]
+    return compared_curves(validation, losses)
+
+
+def _comparison(content: Mapping[str, Any]) -> Comparison:
+    """What `as_json` described, as far as a page shows it."""
+    return Comparison(
+        arms=tuple(Arm(str(arm["name"]), tuple(_run(run) for run in arm["runs"])) for arm in content["arms"]),
+        parameters={str(name): tuple(map(str, values)) for name, values in content["parameters"].items()},
+        qualities=tuple(_quality(**own) for own in content["qualities"]),
+        references=tuple(_quality(**own) for own in content["references"]),
+        differences=tuple(Difference(**own | {"value": Estimate(**own["value"])}) for own in content["differences"]),
+        milestones=tuple(_milestone(**own) for own in content["milestones"]),
+        costs=tuple(Cost(**own) for own in content["costs"]),
+        by_unit={
+            str(metric): {str(arm): tuple(map(float, values)) for arm, values in own.items()}
+            for metric, own in content["by_unit"].items()
+        },
+        images=int(content["images"]),
+        interval=str(content["interval"]),
+        label=str(content["label"]),
+        notes=tuple(map(str, content["notes"])),
+    )
+
+
+def _run(run: Mapping[str, Any]) -> RunRecord:
+    curves = {str(name): [(int(step), float(value)) for step, value in own] for name, own in run["curves"].items()}
+    seed = {SEED: str(run["seed"])}
+    return RunRecord(str(run["name"]), "", str(run["domain"]), str(run["status"]), (0, 0), seed, curves)
+
+
+def _quality(arm: str, metric: str, value: Mapping[str, Any], seeds: list[float]) -> Quality:
+    return Quality(arm, metric, Estimate(**value), tuple(seeds))
+
+
+def _milestone(final: Mapping[str, Any], best: Mapping[str, Any], seeds: list[float], **rest: Any) -> Milestone:
+    return Milestone(final=Estimate(**final), best=Estimate(**best), seeds=tuple(seeds), **rest)
