@@ -15,6 +15,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# The pages are looked at in a browser where there is one (Debian: apt install chromium chromium-driver).
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -55,12 +55,12 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """The addresses that were asked for, since this was last asked."""
+        """The addresses that pages of files asked for, since this was last asked; the browser's own are left out."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         return [
             message["params"]["request"]["url"]
             for message in messages
-            if message["method"] == "Network.requestWillBeSent"
+            if message["method"] == "Network.requestWillBeSent" and message["params"]["documentURL"].startswith("file:")
         ]
 
     def wait(self, script: str, seconds: float = 5) -> None:

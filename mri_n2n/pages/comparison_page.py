@@ -1,6 +1,6 @@
 """The page of a comparison: runs side by side, from the JSON that `runs compare` wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mri_n2n.comparison.arms import SEED, Arm
@@ -89,9 +89,9 @@ def _run(run: Mapping[str, Any]) -> RunRecord:
     return RunRecord(str(run["name"]), "", str(run["domain"]), str(run["status"]), (0, 0), seed, curves)
 
 
-def _quality(arm: str, metric: str, value: Mapping[str, Any], seeds: list[float]) -> Quality:
+def _quality(arm: str, metric: str, value: Mapping[str, Any], seeds: Sequence[float]) -> Quality:
     return Quality(arm, metric, Estimate(**value), tuple(seeds))
 
 
-def _milestone(final: Mapping[str, Any], best: Mapping[str, Any], seeds: list[float], **rest: Any) -> Milestone:
+def _milestone(final: Mapping[str, Any], best: Mapping[str, Any], seeds: Sequence[float], **rest: Any) -> Milestone:
     return Milestone(final=Estimate(**final), best=Estimate(**best), seeds=tuple(seeds), **rest)

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser
+from comparison_runs import made_run
 
+from mri_n2n.comparison.compared import compare
+from mri_n2n.comparison.records import read_run
+from mri_n2n.comparison.tables import as_json
+from mri_n2n.pages.comparison_page import comparison_page
 from mri_n2n.pages.run_page import run_page
 from mri_n2n.run_directory import Run
 from pipelines.batch.folder import BatchFolder
@@ -195,6 +200,21 @@ def test_a_page_of_studies(browser: Browser, tmp_path: Path) -> None:
     assert browser.run("return [...document.images].map((image) => image.naturalWidth > 0)") == [True]
     assert browser.run(CONTRAST)[0] >= 4.5
     assert {address.split(":")[0] for address in browser.requests()} <= {"file", "data"}
+    assert browser.complaints() == []
+
+
+def test_a_page_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
+    names = ["<b>plain", "another"]
+    made = [made_run(tmp_path / name, gain=place, noise=0.1, recipe={"kind": name}) for place, name in enumerate(names)]
+    path = tmp_path / "pair.html"
+    path.write_text(comparison_page(as_json(compare([read_run(run) for run in made])), "pair"), encoding="utf-8")
+    browser.complaints()
+    browser.open(path, 360, 740, dark=True)
+    assert browser.run("return document.documentElement.scrollWidth") == 360
+    assert browser.run("return document.querySelector('h1').textContent") == "<b>plain · another"
+    drawn = browser.run("return [...document.querySelectorAll('svg text')].map((text) => text.textContent.trim())")
+    assert {name.strip("\u200b") for name in drawn} >= set(names)
+    assert browser.run(CONTRAST)[0] >= 4.5
     assert browser.complaints() == []
 
 
