@@ -22,10 +22,10 @@ def live_report(run: Run, share: float = SHARE) -> Watch:
     began = time.monotonic()
     spent = 0.0
     latest: Sequence[Illustration] = ()
-    silent = False
+    silent, first = False, True
 
     def write(examples: Callable[[], Sequence[Illustration]], status: str) -> None:
-        nonlocal spent, latest, silent
+        nonlocal spent, latest, silent, first
         now = time.monotonic()
         running = status == "RUNNING"
         if silent or (running and spent > share * (now - began)):
@@ -37,6 +37,7 @@ def live_report(run: Run, share: float = SHARE) -> Watch:
         except (UsageError, ImportError, *UNREADABLE) as error:
             silent = True
             say(f"no more reports of this training ({one_line(error)}). It goes on.")
-        spent += time.monotonic() - now
+        spent += 0.0 if first else time.monotonic() - now
+        first = False
 
     return write

@@ -83,7 +83,7 @@ def _states(
     elif done < steps:
         lines.append(f"The run is not finished: {done} of {steps} steps.")
     if status is None and evaluation is None:
-        lines.append("Not evaluated yet: scores, examples to compare and a volume come with an evaluation (see below).")
+        lines.append("Not evaluated yet: scores, and pictures to compare, come with an evaluation (see below).")
     elif status is None and not illustrated:
         lines.append(
             "Evaluated by a version that stored no examples. For pictures to compare evaluate the run again, with "
@@ -202,20 +202,19 @@ def _drawn(run: Run) -> list[tuple[str, Picture]]:
 def _provenance(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]]:
     facts = {f"trained with: {key}": value for key, value in run.environment.items()}
     facts["data, fingerprint"] = str(run.data["fingerprint"])
-    if evaluation is not None:
-        about = evaluation.about
-        named = {
-            "evaluated_on": "evaluated on, fingerprint",
-            "tested_on": "evaluated on, fingerprint",
-            "weights_sha256": "weights, SHA-256",
-            "recipe_sha256": "recipe, SHA-256",
-            "step": "step of the weights",
-            "mlflow_run_id": "MLflow run",
-        }
-        facts |= {name: str(about[key]) for key, name in named.items() if about.get(key) is not None}
-        environment = about.get("environment", {})
-        facts |= {f"evaluated with: {key}": str(environment[key]) for key in ("device", "hardware", "commit", "mri-n2n")
-                  if key in environment}  # fmt: skip
+    about = evaluation.about if evaluation else run.provenance() if run.network_path.exists() else {}
+    named = {
+        "evaluated_on": "evaluated on, fingerprint",
+        "tested_on": "evaluated on, fingerprint",
+        "weights_sha256": "weights, SHA-256",
+        "recipe_sha256": "recipe, SHA-256",
+        "step": "step of the weights",
+        "mlflow_run_id": "MLflow run",
+    }
+    facts |= {name: str(about[key]) for key, name in named.items() if about.get(key) is not None}
+    environment = about.get("environment", {})
+    machine = [key for key in ("device", "hardware", "commit", "mri-n2n") if key in environment]
+    facts |= {f"evaluated with: {key}": str(environment[key]) for key in machine}
     return list(facts.items())
 
 
