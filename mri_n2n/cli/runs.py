@@ -1,7 +1,7 @@
 """The commands that look at runs: `runs list`, `show`, `compare`, `export`, `upload`, `ui`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +15,8 @@ runs = typer.Typer(
     help="Runs of all kinds: list, show and compare them; pack one up; MLflow's own pages.", no_args_is_help=True
 )
 
-Format = Literal["text", "csv", "json", "markdown"]
-SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".md": "markdown", ".txt": "text"}
+Format = Literal["text", "csv", "json", "markdown", "html"]
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".md": "markdown", ".txt": "text", ".html": "html"}
 WORDS = "Folders, names under runs/, MLflow identifiers or names, or a filter such as \"params.seed = '0'\"."
 
 
@@ -94,6 +94,7 @@ def compare_command(
         "csv": lambda: as_csv(comparison),
         "json": lambda: json.dumps(as_json(comparison), indent=1) + "\n",
         "markdown": lambda: markdown(comparison),
+        "html": lambda: _page(as_json(comparison)),
         "text": lambda: "".join(_text(table) for table in tables_of(comparison)),
     }[chosen]()
     if output is None:
@@ -134,6 +135,12 @@ def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1,
     from mri_n2n.comparison.tracked import serve
 
     serve(port, typer.echo)
+
+
+def _page(comparison: dict[str, Any]) -> str:
+    from mri_n2n.pages.comparison_page import comparison_page
+
+    return comparison_page(comparison, "the comparison")
 
 
 def _print(table: "Table") -> None:

@@ -1,13 +1,14 @@
 """What is compared: runs of one recipe together, whichever their seeds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mri_n2n.comparison.records import RunRecord
 
 ENVIRONMENT = "environment."
 SEED = "seed"
+COMMIT = "environment.commit"
 OF_SEED = re.compile(r"[-_, ]*seed[-_ ]?\d+$")  # how a name ends that tells its seed
 
 
@@ -31,9 +32,14 @@ def arms_of(records: Sequence[RunRecord], *, grouped: bool) -> list[Arm]:
         names = sorted(name for name in record.parameters if name != SEED and not name.startswith(ENVIRONMENT))
         recipe = tuple((name, record.parameters[name]) for name in names)
         groups.setdefault(recipe if grouped else place, []).append(record)
-    named = [Arm(_name(runs), tuple(runs)) for runs in groups.values()]
+    named = [Arm(_name(runs), tuple(sorted(runs, key=_seed))) for runs in groups.values()]
     names = [arm.name for arm in named]
     return [arm if names.count(arm.name) == 1 else replace(arm, name=arm.runs[0].place) for arm in named]
+
+
+def _seed(run: RunRecord) -> int:
+    seed = run.parameters.get(SEED, "")
+    return int(seed) if seed.isdecimal() else 0
 
 
 def _name(runs: Sequence[RunRecord]) -> str:
@@ -48,7 +54,15 @@ def differing(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
     """The parameters, seeds aside, that are not the same in all runs: by name, a text for every arm."""
     names = dict.fromkeys(name for arm in arms for run in arm.runs for name in run.parameters if name != SEED)
     table = {
-        name: tuple(", ".join(dict.fromkeys(run.parameters.get(name, "–") for run in arm.runs)) for arm in arms)
+        name: tuple(", ".join(dict.fromkeys(_told(run.parameters, name) for run in arm.runs)) for arm in arms)
         for name in names
     }
     return {name: values for name, values in table.items() if len(set(values)) > 1}
+
+
+def _told(parameters: Mapping[str, str], name: str) -> str:
+    value = parameters.get(name, "–")
+    if name != COMMIT:
+        return value
+    commit, dirty, _ = value.partition("-dirty")
+    return commit[:12] + dirty

@@ -63,13 +63,14 @@ def compare(
     scores = {name: [_of_method(name, own, method) for own in found] for name, found in evaluated.items()}
     together = [scores] if alike else [{name: own} for name, own in scores.items()]
     tables = [ScoreArray.of(some) for some in together if some]
+    seeds = {arm.name: arm.seeds for arm in arms}
     every = [own for found in evaluated.values() for own in found]
     return Comparison(
         arms=tuple(arms),
         parameters=differing(arms),
         qualities=tuple(quality for table in tables for quality in table.qualities()),
         references=tuple(_references(every, method)) if alike else (),
-        differences=tuple(difference for table in tables for difference in table.differences()),
+        differences=tuple(difference for table in tables for difference in table.differences(seeds)),
         milestones=tuple(milestones(arms)),
         costs=tuple(_cost(arm) for arm in arms),
         by_unit=tables[0].by_unit() if alike and tables else {},

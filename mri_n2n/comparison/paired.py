@@ -23,13 +23,18 @@ class Quality:
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm minus the first one, image by image; p: Wilcoxon's signed rank test over units, None where too few."""
+    """An arm minus the first one, image by image.
+
+    p: Wilcoxon's signed rank test over units, None where too few. seeds: the mean of each seed minus that of the same
+    seed, where both arms have the same; what one training differs from the next by shows in them alone.
+    """
 
     arm: str
     baseline: str
     metric: str
     value: Estimate
     p: float | None
+    seeds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,13 @@ class ScoreArray:
         return self.values[:, self.arms.index(arm) * len(self.metrics) + self.metrics.index(metric)]
 
     def qualities(self) -> list[Quality]:
+        """Every arm's means."""
         keys = [(arm, metric) for arm in self.arms for metric in self.metrics]
         found = estimates(self.units, self.values)
         return [Quality(*key, value, self.seeds[key]) for key, value in zip(keys, found, strict=True)]
 
-    def differences(self) -> list[Difference]:
+    def differences(self, seeds: Mapping[str, Sequence[str]]) -> list[Difference]:
+        """Every arm minus the first one; seeds: each arm's, in the order of its scores."""
         baseline, *others = self.arms
         keys = [(arm, metric) for arm in others for metric in self.metrics]
         if not keys:
@@ -74,9 +81,18 @@ class ScoreArray:
         values = np.stack([self.column(arm, metric) - self.column(baseline, metric) for arm, metric in keys], axis=1)
         tests = [_p(own) for own in _unit_means(self.units, values).T]
         found = zip(keys, estimates(self.units, values), tests, strict=True)
-        return [Difference(arm, baseline, metric, value, p) for (arm, metric), value, p in found]
+        return [
+            Difference(arm, baseline, metric, value, p, self._by_seed(arm, metric) if paired else ())
+            for (arm, metric), value, p in found
+            for paired in [list(seeds[arm]) == list(seeds[baseline])]
+        ]
+
+    def _by_seed(self, arm: str, metric: str) -> tuple[float, ...]:
+        both = zip(self.seeds[arm, metric], self.seeds[self.arms[0], metric], strict=True)
+        return tuple(own - first for own, first in both)
 
     def by_unit(self) -> dict[str, Mapping[str, tuple[float, ...]]]:
+        """Of every metric and arm the mean over each unit."""
         means = _unit_means(self.units, self.values)
         table = means.reshape(len(means), len(self.arms), len(self.metrics))
         return {
@@ -86,6 +102,7 @@ class ScoreArray:
 
 
 def order_of(scores: Scores, images: Sequence[str]) -> list[int]:
+    """Where each of the images is among the scores."""
     places = {image: place for place, image in enumerate(scores.images)}
     return [places[image] for image in images]
 

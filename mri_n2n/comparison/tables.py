@@ -78,19 +78,22 @@ def _quality_row(name: str, metrics: Sequence[str], qualities: Sequence[Quality]
 def _differences(comparison: Comparison) -> Table:
     found = comparison.differences
     metrics = tuple(dict.fromkeys(difference.metric for difference in found))
+    several = any(difference.metric == "psnr" and len(difference.seeds) > 1 for difference in found)
     rows = []
     for name in dict.fromkeys(difference.arm for difference in found):
         own = {difference.metric: difference for difference in found if difference.arm == name}
-        cells = [cell for metric in metrics for cell in _difference_cells(own[metric])]
+        cells = [cell for metric in metrics for cell in _difference_cells(own[metric], several)]
         rows.append((f"{name} − {own[metrics[0]].baseline}", *cells))
-    heading = ("difference", *(text for metric in metrics for text in (heading_of(metric), "p")))
+    seeds = {"psnr": ("seed by seed",)} if several else {}
+    heading = ("difference", *(text for name in metrics for text in (heading_of(name), "p", *seeds.get(name, ()))))
     note = "Image by image. p: Wilcoxon's signed rank test over the units of the intervals, not corrected for several."
     return Table("Differences", heading, tuple(rows), note)
 
 
-def _difference_cells(difference: Difference) -> tuple[str, str]:
-    p = difference.p
-    return told(difference.value, difference.metric, "+"), "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _difference_cells(difference: Difference, several: bool) -> tuple[str, ...]:
+    p = "" if difference.p is None else "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+    seeds = (_range(difference.seeds, "+"),) if several and difference.metric == "psnr" else ()
+    return told(difference.value, difference.metric, "+"), p, *seeds
 
 
 def _milestones(comparison: Comparison) -> Table:
@@ -144,8 +147,11 @@ def told(value: Estimate, metric: str, sign: str = "") -> str:
     return f"{value:{sign}.{DIGITS.get(metric, 4)}f}"
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{values[0]:.2f}" if len(values) == 1 else f"{min(values):.2f} to {max(values):.2f}"
+def _range(values: Sequence[float], sign: str = "") -> str:
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    return f"{low:{sign}.2f}" if len(values) == 1 else f"{low:{sign}.2f} to {high:{sign}.2f}"
 
 
 def _filled(row: Sequence[str], width: int) -> tuple[str, ...]:

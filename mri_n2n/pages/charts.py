@@ -41,6 +41,7 @@ def curves(
 
     `name` is unique on its page.
     """
+    from matplotlib.ticker import NullFormatter
 
     def draw(axes: "Axes") -> None:
         for (label, points), colour, style in zip(known.items(), cycle(SERIES), cycle(STYLES), strict=False):
@@ -56,6 +57,7 @@ def curves(
         if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())  # or it would write formulas
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         if len(known) > 1:

@@ -69,7 +69,7 @@ def _comparison(content: Mapping[str, Any]) -> Comparison:
         parameters={str(name): tuple(map(str, values)) for name, values in content["parameters"].items()},
         qualities=tuple(_quality(**own) for own in content["qualities"]),
         references=tuple(_quality(**own) for own in content["references"]),
-        differences=tuple(Difference(**own | {"value": Estimate(**own["value"])}) for own in content["differences"]),
+        differences=tuple(_difference(**own) for own in content["differences"]),
         milestones=tuple(_milestone(**own) for own in content["milestones"]),
         costs=tuple(Cost(**own) for own in content["costs"]),
         by_unit={
@@ -91,6 +91,10 @@ def _run(run: Mapping[str, Any]) -> RunRecord:
 
 def _quality(arm: str, metric: str, value: Mapping[str, Any], seeds: Sequence[float]) -> Quality:
     return Quality(arm, metric, Estimate(**value), tuple(seeds))
+
+
+def _difference(value: Mapping[str, Any], seeds: Sequence[float], **rest: Any) -> Difference:
+    return Difference(value=Estimate(**value), seeds=tuple(seeds), **rest)
 
 
 def _milestone(final: Mapping[str, Any], best: Mapping[str, Any], seeds: Sequence[float], **rest: Any) -> Milestone:

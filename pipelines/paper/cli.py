@@ -73,7 +73,8 @@ def fig9_command(
         raise typer.Exit(INTERRUPTED)
     typer.echo(outcome.table)
     typer.echo(
-        f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; runs side by side: mri-n2n runs list"
+        f"Table: {folder / 'results.md'}; picture: {folder / (experiment.name + '.png')}; "
+        "runs side by side: mri-n2n runs list"
     )
 
 
@@ -234,5 +235,6 @@ def fig8_command(
     typer.echo(text)
     typer.echo(f"Table: {folder / 'results.md'}; curves: {folder / 'fig8.png'}")
     typer.echo(
-        f"Video: {folder / 'noisy-targets-seed-0' / 'examples' / 'flythrough.webp'}; runs side by side: mri-n2n runs list"
+        f"Video: {folder / 'noisy-targets-seed-0' / 'examples' / 'flythrough.webp'}; "
+        "runs side by side: mri-n2n runs list"
     )

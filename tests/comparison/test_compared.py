@@ -57,8 +57,13 @@ def test_seeds_go_together(tmp_path: Path) -> None:
     own = quality(found.qualities, "ht")
     assert own.value.mean == pytest.approx(np.mean(own.seeds))
     assert len(set(own.seeds)) == 3
+    difference = found.differences[0]
+    first = quality(found.qualities, "paper")
+    assert difference.seeds == pytest.approx(np.subtract(own.seeds, first.seeds))
+    assert compare(runs[:-1]).differences[0].seeds == ()  # other seeds
     assert len(compare(runs, grouped=False).arms) == 6
     assert "seeds, dB" in markdown(found)
+    assert "seed by seed" in markdown(found)
 
 
 def test_names_of_arms_tell_them_apart(tmp_path: Path) -> None:
