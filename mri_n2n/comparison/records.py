@@ -133,7 +133,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
                 if name not in ("step", "time"):
                     curves.setdefault(name, []).append((step, float(value)))
     except UNREADABLE as error:
-        raise UsageError(f"cannot read the metrics {path} ({one_line(error)}).") from None
+        raise UsageError(f"cannot read the metrics {path} ({one_line(error)}): it is damaged.") from None
     return dict(curves)
 
 

@@ -1,12 +1,12 @@
 """What a run directory says of a run: its metrics, its scores, and what its evaluation shows."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.comparison.records import Curve, read_curves
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.intervals import Estimate
@@ -15,7 +15,6 @@ from mri_n2n.tracking import METRICS
 
 SUMMARY = "summary.json"
 TABLES = ("subjects.csv", "images.csv", "views.csv")
-Curves = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -28,21 +27,9 @@ class Evaluation:
     psnr: Mapping[str, Mapping[str, list[float]]]
 
 
-def curves_of(run: Run) -> Curves:
+def curves_of(run: Run) -> dict[str, Curve]:
     """Every metric that was recorded, as (step, value). Raises `UsageError` where there is none yet."""
-    path = run.directory / METRICS
-    found: Curves = {}
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            entry = json.loads(line)
-            step = int(entry.pop("step"))
-            entry.pop("time", None)
-            for name, value in entry.items():
-                found.setdefault(name, []).append((step, float(value)))
-    except UNREADABLE as error:
-        raise UsageError(
-            f"cannot read {path} ({one_line(error)}): it is damaged. Resume the run, or report another."
-        ) from None
+    found = read_curves(run.directory / METRICS)
     if not found:
         raise UsageError(
             f"{run.directory} has no metrics yet. Train it first: {run.command} train --resume {run.directory}"

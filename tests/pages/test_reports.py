@@ -78,8 +78,8 @@ def test_an_older_evaluation_says_what_to_do(cli: CLI, copied: Path) -> None:
     ("file", "content", "said"),
     [
         ("metrics.jsonl", b"", "has no metrics yet"),
-        ("metrics.jsonl", b'{"step": 1, "lo', "it is damaged"),
-        ("metrics.jsonl", b'{"step": 1, "loss": "<b>"}', "it is damaged"),
+        ("metrics.jsonl", b'{"step": 1, "lo\n', "it is damaged"),
+        ("metrics.jsonl", b'{"step": 1, "loss": "<b>"}\n', "it is damaged"),
         ("evaluation/summary.json", b"{", "cannot read the summary"),
         ("evaluation/summary.json", b'{"methods": {"a": 1}}', "it is damaged"),
         ("evaluation/subjects.csv", b"subject,method\n1,2\n", "it is damaged"),
