@@ -65,6 +65,11 @@ def run_id(directory: Path) -> str | None:
     return str(read_json(path, "tracking state")["run_id"]) if path.exists() else None
 
 
+def state_of(directory: Path) -> MirrorState:
+    """What MLflow has of a run that was uploaded."""
+    return MirrorState(**read_json(directory / STATE, "tracking state"))
+
+
 def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
     """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 
@@ -121,7 +126,7 @@ def _silent(uri: str, error: Exception) -> UsageError:
 def _known(directory: Path, uri: str) -> MirrorState | None:
     if not (directory / STATE).exists():
         return None
-    state = MirrorState(**read_json(directory / STATE, "tracking state"))
+    state = state_of(directory)
     asked = "MLFLOW_TRACKING_URI" in os.environ
     return None if asked and state.uri != uri else state
 

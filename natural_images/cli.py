@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, Report, Targets, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.upload import Alias, Model, Register, uploaded
 from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -234,9 +235,10 @@ def denoise_command(
 
 
 @photos.command("upload")
-def upload_command(run: RunPath) -> None:
+def upload_command(run: RunPath, model: Model = False, register: Register = None, alias: Alias = None) -> None:
     """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
     from mri_n2n.run_directory import find_run, open_run
+    from natural_images.denoising import standalone
     from natural_images.recipes import PHOTOGRAPHS
 
-    typer.echo(f"MLflow run {open_run(find_run(run), PHOTOGRAPHS).upload()}")
+    uploaded(open_run(find_run(run), PHOTOGRAPHS), standalone, model, register, alias)

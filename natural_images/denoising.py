@@ -14,6 +14,8 @@ from mri_n2n.environment import free_memory
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import bar, say
 from mri_n2n.restoration import MOST_VALUES, reach_of, restored
+from mri_n2n.run_directory import Run
+from mri_n2n.standalone import ImagePrediction, Standalone
 from natural_images.datasets import Channels, as_images
 from natural_images.image_files import (
     MOST_PIXELS,
@@ -27,6 +29,7 @@ from natural_images.image_files import (
     read_image,
     write_image,
 )
+from natural_images.training import crops_of
 
 LOG = "denoised.jsonl"
 BYTES = 40  # for each pixel of an image that is read, restored and written, besides feature maps
@@ -186,3 +189,13 @@ class _Log:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def standalone(run: Run) -> Standalone:
+    """A run's network as one module, for images of its crops' size: `denoise` takes larger ones, in tiles."""
+    crops = crops_of(run.recipe)
+    ramp = torch.linspace(-0.5, 0.5, crops.size + 1)[:-1].expand(2, crops.channels, crops.size, crops.size)
+    images = "[b, channels, height, width] float32, black -0.5, white 0.5"
+    return Standalone(
+        ImagePrediction(run.network()), ramp.contiguous(), f"noisy images {images}", f"denoised images {images}"
+    )

@@ -7,7 +7,8 @@ import typer
 from mri_n2n.cli.export import export
 from mri_n2n.cli.runs import runs
 from mri_n2n.cli.scans import prepare_kspace_command, reconstruct_command, simulate_command
-from mri_n2n.cli.training import evaluate_command, train_command, upload_command
+from mri_n2n.cli.training import evaluate_command, train_command
+from mri_n2n.cli.upload import upload_command
 from mri_n2n.data.cli import phantom_command, prepare
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""The commands of a run: `train`, `evaluate`, `upload`."""
+"""The commands that make a run and score it: `train`, `evaluate`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -145,7 +145,7 @@ def evaluate_command(
     typer.echo(table(scores))
     if opened.tracked:
         try:
-            upload_command(run)
+            typer.echo(f"MLflow run {opened.upload()}")
         except UsageError as error:
             typer.echo(f"{error} Upload it later: mri-n2n upload {run}", err=True)
     typer.echo(f"Scores: {folder} (slices.csv, subjects.csv, summary.json, scores.png, examples.png)")
@@ -153,13 +153,6 @@ def evaluate_command(
     if simulated:
         typer.echo("(network: before the acquired frequencies, brightness among them, are put back.)")
     typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT" + (" --simulate" if simulated else ""))
-
-
-def upload_command(run: Annotated[Path, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
-    """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
-    from mri_n2n.run_directory import find_run, open_run
-
-    typer.echo(f"MLflow run {open_run(find_run(run)).upload()}")
 
 
 def _steps(epochs: float, slices: int, batch_size: int) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mri_n2n.cli.options import Device
+from mri_n2n.cli.upload import Alias, Model, Register, uploaded
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import UsageError
 from rendering.cli.options import Axes, RunPath, going_on
@@ -45,12 +46,13 @@ def evaluate_command(
     typer.echo(f"Next: mri-n2n render denoise {run} IN OUT")
 
 
-def upload_command(run: RunPath) -> None:
+def upload_command(run: RunPath, model: Model = False, register: Register = None, alias: Alias = None) -> None:
     """Bring MLflow's copy of a run up to date (MLFLOW_TRACKING_URI, else mlflow.db here)."""
     from mri_n2n.run_directory import find_run, open_run
+    from rendering.denoising import standalone
     from rendering.recipes import RENDERINGS
 
-    typer.echo(f"MLflow run {open_run(find_run(run), RENDERINGS).upload()}")
+    uploaded(open_run(find_run(run), RENDERINGS), standalone, model, register, alias)
 
 
 def denoise_command(

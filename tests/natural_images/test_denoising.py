@@ -11,10 +11,15 @@ from PIL import Image, ImageCms
 
 from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
-from mri_n2n.networks.spec import RED30Spec
-from mri_n2n.restoration import reach_of
-from natural_images.denoising import BYTES, LOG, Denoiser, denoise_file, denoise_folder
+from mri_n2n.networks.spec import RED30Spec, UNetSpec, save_network
+from mri_n2n.recipes import Optimisation, Recipe
+from mri_n2n.restoration import reach_of, restored
+from mri_n2n.run_directory import Run
+from natural_images.crops import Crops
+from natural_images.denoising import BYTES, LOG, Denoiser, denoise_file, denoise_folder, standalone
 from natural_images.image_files import BadImage, read_image, read_pixels
+from natural_images.noise import Gaussian
+from natural_images.recipes import PHOTOGRAPHS, noise_task
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -207,3 +212,17 @@ def test_a_network_that_has_lost_its_mind(identity: Denoiser, pictures: Path, tm
     with pytest.raises(BadImage, match="not finite"):
         denoise_file(identity, pictures / "picture-000.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_run_as_one_module_denoises_as_the_command_does(tmp_path: Path) -> None:
+    """As a graph of torch.export, of any number of images."""
+    spec = UNetSpec(3, 3, width=4)
+    network = spec.build().eval()
+    run = Run(tmp_path, Recipe(noise_task(Gaussian()), Optimisation(1), spec, 0, Crops(40, 3)), {}, {}, PHOTOGRAPHS)
+    save_network(run.network_path, network, spec)
+    made = standalone(run)
+    graph = torch.export.export(made.module, (made.example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
+    images = torch.rand((3, 3, 40, 40), generator=torch.Generator().manual_seed(0)) - 0.5
+    expected = torch.stack([restored(network, image, torch.device("cpu")) for image in images])
+    with torch.no_grad():
+        assert torch.allclose(graph(images), expected, atol=1e-5)

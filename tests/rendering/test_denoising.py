@@ -14,7 +14,7 @@ from PIL import Image
 
 from mri_n2n.restoration import restored
 from mri_n2n.run_directory import Run
-from rendering.denoising import Denoiser
+from rendering.denoising import Denoiser, standalone
 from rendering.exchange import export_frames
 from rendering.exr import read_exr, write_exr
 from rendering.radiance import tone_map
@@ -137,3 +137,15 @@ def test_who_has_frames_needs_no_renderer() -> None:
         [sys.executable, "-c", f"{code}, rendering.denoised_files"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_as_one_module_denoises_as_the_command_does(trained: Run) -> None:
+    """As a graph of torch.export, of any number of renders, each on its own exposure."""
+    made = standalone(trained)
+    graph = torch.export.export(made.module, (made.example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
+    renders = torch.rand((3, 9, 32, 32), generator=torch.Generator().manual_seed(0))
+    renders[1, :3] *= 20
+    denoise = denoiser_of(trained)
+    expected = [denoise(*(part.numpy() for part in render.split(3))) for render in renders]
+    with torch.no_grad():
+        assert np.allclose(graph(renders).numpy(), np.stack(expected), rtol=1e-4, atol=1e-5)
