@@ -124,6 +124,21 @@ def illustrated(rows: Sequence[tuple[str, Mapping[str, Picture]]], *, judged: bo
     ]
 
 
+def draw_courses(path: Path, courses: Mapping[str, Sequence[tuple[int, float]]], label: str) -> None:
+    """Draw how something went in several runs: (step, value) of each, by title; label: of the values."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for title, course in courses.items():
+        axes.plot(*zip(*course, strict=True), label=title, linewidth=1.4)
+    axes.set_xlabel("steps", fontsize=9)
+    axes.set_ylabel(label, fontsize=9)
+    axes.grid(color="0.92")
+    axes.legend(fontsize=8, frameon=False, ncols=max(1, len(courses) // 12))
+    _save(path, figure)
+
+
 def middle(image: Float[Tensor, "*s h w"]) -> Float[Tensor, "*s h2 w2"]:
     """At most 256 pixels square from the middle of an image: enough to judge it by."""
     top, left = (max(0, (size - SHOWN) // 2) for size in image.shape[-2:])

@@ -17,7 +17,7 @@ from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import MRI, Domain, Recipe, described, rebuilt
-from mri_n2n.run_files import FORMAT, RUN, RUNS, parameters_of
+from mri_n2n.run_files import FORMAT, RUN, RUNS, flat, parameters_of
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
@@ -209,6 +209,29 @@ def open_run(directory: Path, domain: Domain = MRI) -> Run:
         return Run(directory, rebuilt(content["recipe"], domain), content["data"], content["environment"], domain)
     except UNREADABLE as error:
         raise UsageError(f"{directory} is not a run of this program ({one_line(error)}).") from None
+
+
+def check_own(folder: Path, option: str = "--output") -> None:
+    """Raise if a folder for runs or results holds something that no experiment of ours left there.
+
+    option: that names another folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, expected a folder to write to.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / tracking.PARENT).exists():
+        raise UsageError(f"{folder} is not empty and not of this program. Choose another {option}.")
+
+
+def check_same_recipe(run: Run, recipe: Recipe[Any], option: str = "--output") -> None:
+    """Raise where a folder holds a run of another recipe; option: that names another folder."""
+    found, wanted = (flat(described(value)) for value in (run.recipe, recipe))
+    differing = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"{run.directory} holds a run of another recipe ({name} is {found.get(name)}, not {wanted.get(name)}). "
+            f"Choose another {option}."
+        )
 
 
 def find_run(run: Path) -> Path:

@@ -56,7 +56,12 @@ def tracking_uri() -> str:
 
     MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+    return absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+
+
+def absolute(uri: str) -> str:
+    """The same place, wherever a program works."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
 
 
 def run_id(directory: Path) -> str | None:
@@ -84,42 +89,16 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
     try:
-        state = _opened(directory, uri, name)
+        state = opened(directory, uri, name)
         uri = state.uri
         _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _silent(uri, error) from error
+        raise silent(uri, error) from error
     return f"{state.run_id} at {uri}"
 
 
-def announce_experiment(directory: Path) -> None:
-    """Make the runs in `directory` children of one run, named after it."""
-    write_json(directory / PARENT, {"name": directory.name})
-
-
-def mirror_experiment(directory: Path, results: Path) -> None:
-    """Send the tables and pictures in `results` to the parent of the runs in `directory`, and call it finished.
-
-    Raises `UsageError` where MLflow does not answer.
-    """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    uri = tracking_uri()
-    try:
-        name = str(read_json(directory / PARENT, "experiment")["name"])
-        state = _opened(directory, uri, name)
-        client = MlflowClient(state.uri)
-        for path in sorted(results.iterdir()):
-            if path.suffix in (".md", ".csv", ".png"):
-                client.log_artifact(state.run_id, str(path), results.name)
-        client.set_terminated(state.run_id, "FINISHED")
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _silent(uri, error) from error
-
-
-def _silent(uri: str, error: Exception) -> UsageError:
+def silent(uri: str, error: Exception) -> UsageError:
+    """What to raise where MLflow raised this."""
     return UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).")
 
 
@@ -128,10 +107,11 @@ def _known(directory: Path, uri: str) -> MirrorState | None:
         return None
     state = state_of(directory)
     asked = "MLFLOW_TRACKING_URI" in os.environ
-    return None if asked and state.uri != uri else state
+    return None if asked and absolute(state.uri) != uri else state
 
 
-def _opened(directory: Path, uri: str, name: str) -> MirrorState:
+def opened(directory: Path, uri: str, name: str) -> MirrorState:
+    """The run that MLflow has of a directory, begun if need be."""
     if known := _known(directory, uri):
         return known
     with _alone_at(uri):
@@ -155,7 +135,8 @@ def _create(directory: Path, uri: str, name: str) -> MirrorState:
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         say("MLflow makes its database, once; that takes some seconds.")
     client = MlflowClient(uri)
-    tags = {}
+    above = os.environ.get("MLFLOW_RUN_ID")  # MLflow Projects and others say so within which run something is done
+    tags = {"mlflow.parentRunId": above} if above else {}
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name)
@@ -171,6 +152,8 @@ def _experiment(client: "MlflowClient") -> str:
     """The identifier of the experiment that runs belong to; made if need be."""
     from mlflow.exceptions import MlflowException
 
+    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return given
     title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     found = client.get_experiment_by_name(title)
     try:

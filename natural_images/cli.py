@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, Report, Targets, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.seeds import Seeds, check_seeds, train_each
 from mri_n2n.cli.upload import Alias, Model, Register, uploaded
 from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
@@ -60,6 +61,7 @@ def train_command(
     learning_rate: Annotated[float, typer.Option(help="Adam's rate before it falls.")] = 1e-3,
     ramp_down: Annotated[float, typer.Option(help="Share of the run at its end over which the rate falls.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of weights, order, crops and noise.")] = 0,
+    seeds: Seeds = None,
     device: Device = "auto",
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network.")] = "fp32",
     compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
@@ -86,6 +88,7 @@ def train_command(
     from natural_images.training import create_photograph_run, indexed, train_on_photographs
 
     check_save_seconds(save_seconds)
+    check_seeds(context, seeds)
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
@@ -116,13 +119,35 @@ def train_command(
         optimisation = Optimisation(steps, batch_size, schedule, bf16=precision == "bf16", compile=compile)
         recipe = Recipe(task, optimisation, spec, seed, Crops(crop, 3 if channels == 3 else 1))
         world.share(batch_size)  # before anything is made
-        path = new_run_path(run_name or f"photos-{kind}-{network}-{steps}steps-seed{seed}")
+        name = f"photos-{kind}-{network}-{steps}steps-seed{seed}"
+        path = new_run_path(run_name or name)
         if world.leads:
-            check_new(path, overwrite=overwrite)
+            if seeds is None:
+                check_new(path, overwrite=overwrite)
             if network == "unet" and crop < SMALLEST_CROP:
                 typer.echo(f"Crops below {SMALLEST_CROP} pixels: on larger images the U-Net will fail.", err=True)
         paths = [folder] if folder is not None else list(pairs or ())
         scenes = indexed(paths)
+        if seeds is not None:
+            train_each(
+                run_name,
+                name,
+                recipe,
+                seeds,
+                PHOTOGRAPHS,
+                lambda place, own: create_photograph_run(place, own, paths, scenes, chosen),
+                lambda run, resume: train_on_photographs(
+                    run,
+                    scenes,
+                    chosen,
+                    resume=resume,
+                    save_seconds=save_seconds,
+                    world=world,
+                    report=live_report(run) if report else None,
+                ),
+                world,
+            )
+            return
         run = world.first(
             lambda: create_photograph_run(path, recipe, paths, scenes, chosen, overwrite=overwrite),
             lambda: open_run(path, PHOTOGRAPHS),

@@ -25,14 +25,14 @@ from mri_n2n.evaluation import (
     methods_for,
 )
 from mri_n2n.intervals import Estimate
+from mri_n2n.parent_run import announce_experiment, mirror_experiment
 from mri_n2n.progress import say
 from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
-from mri_n2n.run_directory import Run, open_run
+from mri_n2n.run_directory import Run, check_same_recipe, open_run
 from mri_n2n.runs import spoken
 from mri_n2n.scores import Score, differences, summarised, write_scores
 from mri_n2n.slice_training import create_slice_run, train_on_slices
-from mri_n2n.tracking import PARENT, announce_experiment, mirror_experiment
 
 PLAINLY = ", no replacement"
 
@@ -85,20 +85,6 @@ def run_experiment(
     draw_slices(directory / f"{experiment.name}.png", data, first.recipe, shown, device)
     tell_tracker(directory, directory)
     return Outcome(scores, table, directory)
-
-
-def check_own(folder: Path) -> None:
-    """Raise if a folder for results holds something that no experiment of ours left there."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, expected a folder to write to.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / PARENT).exists():
-        raise UsageError(f"{folder} is not empty and not of this program. Choose another --output.")
-
-
-def check_same_recipe(run: Run, recipe: Recipe[Any]) -> None:
-    """Raise where a folder holds a run of another recipe."""
-    if described(run.recipe) != described(recipe):
-        raise UsageError(f"{run.directory} holds a run of another recipe. Choose another --output.")
 
 
 def tell_tracker(runs: Path, results: Path) -> None:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from mri_n2n import environment
 from mri_n2n.durable import read_json, write_csv, write_json, write_text
 from mri_n2n.intervals import Estimate, estimate
+from mri_n2n.parent_run import announce_experiment
 from mri_n2n.progress import say
-from mri_n2n.run_directory import Run, create_run, open_run
-from mri_n2n.tracking import announce_experiment
-from pipelines.experiments import check_own, check_same_recipe, tell_tracker
+from mri_n2n.run_directory import Run, check_own, check_same_recipe, create_run, open_run
+from pipelines.experiments import tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.fig8 import ARMS, LAST, SCORED, SPP
 from pipelines.paper.renderings import RenderingScale

@@ -8,9 +8,9 @@ import torch
 
 from mri_n2n.durable import write_csv, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.parent_run import announce_experiment
 from mri_n2n.progress import say
-from mri_n2n.run_directory import Run, create_run, open_run
-from mri_n2n.tracking import announce_experiment
+from mri_n2n.run_directory import Run, check_own, check_same_recipe, create_run, open_run
 from natural_images.captures import captured
 from natural_images.datasets import ImageScenes, Scenes, index_folder, split
 from natural_images.evaluation import Method, TestImage, digests_of, evaluate, images_of_sets, read_reference
@@ -19,7 +19,7 @@ from natural_images.noise import Bernoulli, NoiseModel
 from natural_images.recipes import PHOTOGRAPHS, slug, spoken
 from natural_images.report import SCORES, classical, method_of
 from natural_images.training import crops_of, train_on_crops, validation_pairs
-from pipelines.experiments import check_own, check_same_recipe, tell_tracker
+from pipelines.experiments import tell_tracker
 from pipelines.paper.photographs import Arm, PhotographExperiment
 from pipelines.photograph_results import Findings, draw, results
 

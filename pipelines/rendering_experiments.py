@@ -11,10 +11,10 @@ import torch
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.drawing import draw_strips
 from mri_n2n.durable import write_csv, write_text
+from mri_n2n.parent_run import announce_experiment
 from mri_n2n.progress import say
-from mri_n2n.run_directory import Run, open_run
-from mri_n2n.tracking import announce_experiment
-from pipelines.experiments import check_own, check_same_recipe, tell_tracker
+from mri_n2n.run_directory import Run, check_own, check_same_recipe, open_run
+from pipelines.experiments import tell_tracker
 from pipelines.figures import Curve, Panel, draw_curves
 from pipelines.paper.renderings import Arm, RenderingExperiment, RenderingScale
 from pipelines.rendering_results import Findings, results

@@ -1,6 +1,8 @@
 """A run's network as a model of MLflow's: it reconstructs, without our code, and is there once."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,13 +28,8 @@ CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of a range of 1: the same sums in another order
 pytestmark = pytest.mark.filterwarnings("default")  # torch's and MLflow's deprecations are not ours to mend
 
-ELSEWHERE = """
-import sys
-import numpy, mlflow
-model = mlflow.pyfunc.load_model(sys.argv[1])
-numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2])))
-assert not [name for name in sys.modules if name.split(".")[0] in ("mri_n2n", "natural_images", "monai")]
-"""
+ROOT = Path(__file__).parents[1]
+NOT_OURS = "assert not {'mri_n2n', 'monai'} & {name.split('.')[0] for name in sys.modules}"
 
 
 def uploaded(cli: Callable[..., Answer], *arguments: object) -> Answer:
@@ -46,6 +43,7 @@ def test_a_model_reconstructs_and_is_registered_once(
     tmp_path: Path,
     tiny_recipe: Recipe[Any],
     prepared: Path,
+    made_store: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Loaded without a pickle in a process that knows nothing of us, it gives what `predict` gives."""
@@ -56,11 +54,11 @@ def test_a_model_reconstructs_and_is_registered_once(
     recipe = replace(tiny_recipe, optimisation=Optimisation(steps=2, batch_size=2))
     run = create_slice_run(tmp_path / "runs/r", recipe, prepared, data, CPU)
     train_on_slices(run, data, CPU, track=False)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    answer = uploaded(cli, "r", "--model", "--register", "heads", "--alias", "champion")
-    assert "models:/heads@champion (version 1)" in answer.out
-    again = uploaded(cli, "r", "--register", "heads", "--alias", "best")
-    assert "models:/heads@best (version 1)" in again.out
+    uri = f"sqlite:///{shutil.copy(made_store, tmp_path)}"
+    answer = uploaded(cli, "r", "--model", "--register", "head-t1", "--alias", "champion")
+    assert "models:/head-t1@champion (version 1)" in answer.out
+    again = uploaded(cli, "r", "--register", "head-t1", "--alias", "best")
+    assert "models:/head-t1@best (version 1)" in again.out
     client = MlflowClient(uri)
     (tracked,) = client.search_runs([client.get_experiment_by_name("mri-n2n").experiment_id])
     assert len(client.search_logged_models(tracked.info.experiment_id.split())) == 1
@@ -85,8 +83,9 @@ def test_a_model_reconstructs_and_is_registered_once(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONPATH": "",
     }
-    places = [str(tmp_path / name) for name in ("in.npy", "out.npy")]
-    command = [sys.executable, "-c", ELSEWHERE, "models:/heads@champion", *places]
+    (documented,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.S)
+    code = f"import numpy, sys\nplanes = numpy.load('in.npy')\n{documented}\nnumpy.save('out.npy', images)\n{NOT_OURS}"
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert np.abs(np.load(tmp_path / "out.npy") - expected).max() < TOLERANCE
@@ -97,7 +96,7 @@ def test_a_model_reconstructs_and_is_registered_once(
     mlflow.set_tracking_uri(uri)
     try:
         module = mlflow.pytorch.load_model(f"runs:/{tracked.info.run_id}/model")
-        signature = mlflow.models.get_model_info("models:/heads/1").signature
+        signature = mlflow.models.get_model_info("models:/head-t1/1").signature
     finally:
         mlflow.set_tracking_uri(earlier)
     with torch.no_grad():

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, LossName, Report, Targets, Values, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.seeds import Seeds, check_seeds, train_each
 from mri_n2n.data.cli import Overwrite, given, starting
 from mri_n2n.errors import INTERRUPTED, UsageError
 
@@ -45,6 +46,7 @@ def train_command(
         float, typer.Option(help="Share of the run at its end over which the rate falls to zero.")
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Of weights, order, masks and moves.")] = 0,
+    seeds: Seeds = None,
     device: Device = "auto",
     precision: Annotated[
         Literal["fp32", "bf16"], typer.Option(help="Of the network; the physics is always fp32.")
@@ -68,12 +70,13 @@ def train_command(
     from mri_n2n.launch import launched
     from mri_n2n.networks.spec import UNetSpec
     from mri_n2n.pages.live import live_report
-    from mri_n2n.recipes import COMPLEX, Optimisation, Recipe
+    from mri_n2n.recipes import COMPLEX, MRI, Optimisation, Recipe
     from mri_n2n.run_directory import find_run, new_run_path, open_run
     from mri_n2n.slice_training import create_slice_run, train_on_slices
     from mri_n2n.training.schedules import RampedRate
     from mri_n2n.training.world import joined
 
+    check_seeds(context, seeds)
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     if batch_size < 1:
@@ -99,7 +102,28 @@ def train_command(
         optimisation = Optimisation(count, batch_size, schedule, bf16=precision == "bf16", compile=compile)
         recipe = Recipe(task, optimisation, COMPLEX if kind in KSPACE else UNetSpec(), seed)
         world.share(batch_size)  # before anything is made
-        path = new_run_path(run_name or _default_name(recipe, kind, targets, loss))
+        name = _default_name(recipe, kind, targets, loss)
+        if seeds is not None:
+            train_each(
+                run_name,
+                name,
+                recipe,
+                seeds,
+                MRI,
+                lambda place, own: create_slice_run(place, own, data, prepared, chosen),
+                lambda run, resume: train_on_slices(
+                    run,
+                    prepared,
+                    chosen,
+                    resume=resume,
+                    save_seconds=save_seconds,
+                    world=world,
+                    report=live_report(run) if report else None,
+                ),
+                world,
+            )
+            return
+        path = new_run_path(run_name or name)
         run = world.first(
             lambda: create_slice_run(path, recipe, data, prepared, chosen, overwrite=overwrite), lambda: open_run(path)
         )

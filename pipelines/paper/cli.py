@@ -116,9 +116,9 @@ def _photograph_command(name: str, about: str) -> None:
         from importlib import import_module
 
         from mri_n2n.environment import chosen_device
-        from mri_n2n.tracking import announce_experiment
+        from mri_n2n.parent_run import announce_experiment
+        from mri_n2n.run_directory import check_own
         from natural_images.procedural import write_pictures
-        from pipelines.experiments import check_own
         from pipelines.paper.photographs import SCALES
         from pipelines.photograph_experiments import run_photograph_experiment
 

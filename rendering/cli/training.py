@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mri_n2n.cli.options import Device, Gpus, Report, Targets, check_save_seconds, refuse_with_resume
+from mri_n2n.cli.seeds import Seeds, check_seeds, train_each
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
 from rendering.cli.options import Size, Variant, sides_of
@@ -33,6 +34,7 @@ def train_command(
     learning_rate: Annotated[float, typer.Option(help="Adam's rate before it falls.")] = 3e-4,
     ramp_down: Annotated[float, typer.Option(help="Share of the run at its end over which the rate falls.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of weights, order, crops and pairs.")] = 0,
+    seeds: Seeds = None,
     device: Device = "auto",
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Of the network.")] = "fp32",
     compile: Annotated[bool, typer.Option("--compile", help="Compile the network (pays on GPUs).")] = False,
@@ -56,6 +58,7 @@ def train_command(
     from rendering.training import create_frames_run, frames_to_train_on, train_on_frames
 
     check_save_seconds(save_seconds)
+    check_seeds(context, seeds)
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
@@ -83,10 +86,31 @@ def train_command(
             compile=compile,
         )
         world.share(batch_size)  # before anything is made
-        path = new_run_path(run_name or f"render-{loss}-{targets}-{steps}steps-seed{seed}")
-        if world.leads:
+        name = f"render-{loss}-{targets}-{steps}steps-seed{seed}"
+        path = new_run_path(run_name or name)
+        if world.leads and seeds is None:
             check_new(path, overwrite=overwrite)
         store = frames_to_train_on(frames, recipe)
+        if seeds is not None:
+            train_each(
+                run_name,
+                name,
+                recipe,
+                seeds,
+                RENDERINGS,
+                lambda place, own: create_frames_run(place, own, store, chosen),
+                lambda run, resume: train_on_frames(
+                    run,
+                    store,
+                    chosen,
+                    resume=resume,
+                    save_seconds=save_seconds,
+                    world=world,
+                    report=live_report(run) if report else None,
+                ),
+                world,
+            )
+            return
         run = world.first(
             lambda: create_frames_run(path, recipe, store, chosen, overwrite=overwrite),
             lambda: open_run(path, RENDERINGS),

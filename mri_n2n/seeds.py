@@ -1,0 +1,176 @@
+"""One recipe under several seeds: what of a result is the recipe's, and what is chance."""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mri_n2n.drawing import draw_courses
+from mri_n2n.durable import write_csv, write_json, write_text
+from mri_n2n.errors import UsageError
+from mri_n2n.parent_run import announce_experiment, mirror_experiment
+from mri_n2n.progress import say
+from mri_n2n.recipes import Domain, Recipe
+from mri_n2n.run_directory import Run, check_own, check_same_recipe, open_run
+from mri_n2n.tracking import METRICS
+from mri_n2n.training.world import ALONE, World
+
+MOST = 1000
+VALIDATION = "validation/"
+ENDS = ("_low/", "_high/")  # of a run's intervals, which are over images
+RANGE = re.compile(r"([0-9]{1,19})\.\.([0-9]{1,19})")
+LIST = re.compile(r"[0-9]{1,19}(,[0-9]{1,19})*")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A final metric over seeds: mean, sample standard deviation (None for one seed), and every seed's own value."""
+
+    mean: float
+    deviation: float | None
+    values: Mapping[int, float]
+
+
+def parsed_seeds(text: str) -> tuple[int, ...]:
+    """The seeds that are meant by "0..4" (both ends belong to it) or "0,3,7"."""
+    if ends := RANGE.fullmatch(text):
+        first, last = map(int, ends.groups())
+        if first > last or last - first >= MOST:
+            raise UsageError(
+                f"--seeds {text} is no range of 1 to {MOST} seeds: the smaller one comes first, as in 0..4."
+            )
+        return tuple(range(first, last + 1))
+    if not LIST.fullmatch(text):
+        raise UsageError(f"--seeds {text!r}: expected a range such as 0..4, or a list such as 0,3,7.")
+    seeds = tuple(map(int, text.split(",")))
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text} names a seed twice.")
+    return seeds
+
+
+def train_seeds(
+    directory: Path,
+    recipe: Recipe[Any],
+    seeds: Sequence[int],
+    domain: Domain,
+    begin: Callable[[Path, Recipe[Any]], Run],
+    train: Callable[[Run, bool], bool],
+    *,
+    world: World = ALONE,
+    track: bool = True,
+) -> str | None:
+    """Train `recipe` under every seed, each run in a folder of its own under `directory`, and compare how they end.
+
+    Runs that are finished are not trained again, a stopped one is gone on with. begin: makes a run's folder. train:
+    trains it, to its end or until a signal, and is told whether to resume. Returns the summary, or None if a signal
+    stopped a training: the same call then goes on with it. Raises, before anything is trained, where the folder holds
+    something else, or runs of another recipe.
+    """
+    recipes = {directory / f"seed-{seed}": replace(recipe, seed=seed) for seed in seeds}
+
+    def announce() -> None:
+        check_own(directory, "--run-name")
+        for place, own in recipes.items():
+            if (place / "run.json").exists():
+                check_same_recipe(open_run(place, domain), own, "--run-name")
+        announce_experiment(directory)
+
+    world.first(announce, lambda: None)
+    runs = []
+    for place, own in recipes.items():
+        run = world.first(partial(_begun, place, own, domain, begin), partial(open_run, place, domain))
+        if world.leads:
+            say(f"{place.name}:")
+        if not train(run, run.state_path.exists()):
+            if world.leads and track:
+                _tell(directory, status="KILLED")
+            return None
+        runs.append(run)
+    return summarise(directory, runs, track=track) if world.leads else ""
+
+
+def _begun(place: Path, recipe: Recipe[Any], domain: Domain, begin: Callable[[Path, Recipe[Any]], Run]) -> Run:
+    return open_run(place, domain) if (place / "run.json").exists() else begin(place, recipe)
+
+
+def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> str:
+    """Write how finished runs of one recipe end (summary.json, seeds.csv, seeds.md, seeds.png), and tell MLflow.
+
+    Returns the table.
+    """
+    last = {run.recipe.seed: _last_validation(run) for run in runs}
+    shared = [name for name in last[runs[0].recipe.seed] if all(name in own for own in last.values())]
+    spreads = {name: _spread({seed: own[name] for seed, own in last.items()}) for name in shared}
+    seeds = [run.recipe.seed for run in runs]
+    content = {"seeds": seeds, "metrics": {name: asdict(spread) for name, spread in spreads.items()}}
+    write_json(directory / "summary.json", content)
+    write_csv(
+        directory / "seeds.csv",
+        [{"seed": seed} | {name: spread.values[seed] for name, spread in spreads.items()} for seed in seeds],
+    )
+    table = _table(spreads, seeds)
+    write_text(directory / "seeds.md", table + "\n")
+    for name in [name for name in spreads if name.startswith("validation/psnr/")][-1:]:
+        courses = {f"seed {run.recipe.seed}": run.metric(name) for run in runs}
+        draw_courses(directory / "seeds.png", courses, f"validation PSNR of {name.split('/', 2)[2]}, dB")
+    if track:
+        metrics = {name: spread.mean for name, spread in spreads.items()}
+        metrics |= {
+            _deviation(name): spread.deviation for name, spread in spreads.items() if spread.deviation is not None
+        }
+        _tell(directory, metrics=metrics | {"seeds": float(len(seeds))}, parameters=_common(runs))
+    return table
+
+
+def _tell(directory: Path, **what: Any) -> None:
+    try:
+        mirror_experiment(directory, directory, **what)
+    except UsageError as error:
+        say(f"{error} What is in {directory} is complete.")
+
+
+def _last_validation(run: Run) -> dict[str, float]:
+    """The metrics of a run's last evaluation that has any, without their intervals."""
+    lines = (run.directory / METRICS).read_text(encoding="utf-8").splitlines()
+    for entry in map(json.loads, reversed(lines)):
+        found = {name: float(value) for name, value in entry.items() if name.startswith(VALIDATION)}
+        if found:
+            return {name: value for name, value in found.items() if not any(end in name for end in ENDS)}
+    return {}
+
+
+def _spread(values: Mapping[int, float]) -> Spread:
+    deviation = statistics.stdev(values.values()) if len(values) > 1 else None
+    return Spread(statistics.fmean(values.values()), deviation, values)
+
+
+def _deviation(name: str) -> str:
+    """validation/psnr/network → validation/psnr_sd/network."""
+    kind, metric, method = name.split("/", 2)
+    return f"{kind}/{metric}_sd/{method}"
+
+
+def _common(runs: Sequence[Run]) -> dict[str, str]:
+    """The parameters that all runs share; where they ran may change when more seeds are added."""
+    each = [run.parameters() for run in runs]
+    return {
+        name: value
+        for name, value in each[0].items()
+        if not name.startswith("environment.") and all(own.get(name) == value for own in each)
+    }
+
+
+def _table(spreads: Mapping[str, Spread], seeds: Sequence[int]) -> str:
+    lines = [f"| at the end, {len(seeds)} seeds | mean | standard deviation | lowest | highest |", "|" + " --- |" * 5]
+    for name, spread in spreads.items():
+        deviation = "" if spread.deviation is None else f"{spread.deviation:.3f}"
+        values = spread.values.values()
+        lines.append(
+            f"| {name.removeprefix(VALIDATION)} | {spread.mean:.3f} | {deviation} | {min(values):.3f} | "
+            f"{max(values):.3f} |"
+        )
+    return "\n".join(lines)

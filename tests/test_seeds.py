@@ -1,0 +1,125 @@
+"""One recipe under several seeds: children of one run, gone on with where they were stopped, summarised by chance."""
+
+import csv
+import json
+import shutil
+import signal
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mri_n2n.errors import UsageError
+from mri_n2n.run_directory import open_run
+from mri_n2n.seeds import parsed_seeds
+from mri_n2n.slice_training import SliceMonitor
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
+
+RESULT = "validation/psnr/network with replacement"
+
+
+def test_what_seeds_can_be() -> None:
+    assert parsed_seeds("0..4") == (0, 1, 2, 3, 4)
+    assert parsed_seeds("7..7") == (7,)
+    assert parsed_seeds("3") == (3,)
+    assert parsed_seeds("0,3,7") == (0, 3, 7)
+    for wrong in ("", "4..0", "0..", "0...4", "a", "1,", "1,1", "0..1000", "-1..2", "1,2..4", "٣", "0.. 4"):
+        with pytest.raises(UsageError, match="--seeds"):
+            parsed_seeds(wrong)
+
+
+def test_stopped_and_typed_again(
+    cli: Callable[..., Any], tmp_path: Path, prepared: Path, made_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finished seed is not trained again, the stopped one goes on; MLflow has the mean and spread on the parent."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{shutil.copy(made_store, tmp_path)}"
+    assess, steps = SliceMonitor.assess, []
+
+    def stops(self: SliceMonitor, step: int, *, draw: bool) -> dict[str, float]:
+        steps.append(step)
+        if len(steps) == 5:  # the first step of the second seed
+            signal.raise_signal(signal.SIGINT)
+        return assess(self, step, draw=draw)
+
+    monkeypatch.setattr(SliceMonitor, "assess", stops)
+    command = ("train", prepared, "--seeds", "4,7", "--steps", "2", "--batch-size", "1", "--run-name", "both")
+    answer = cli(*command)
+    assert answer.code == 130, answer.err
+    assert "The same command goes on" in answer.out
+    folder = tmp_path / "runs/both"
+    first = (folder / "seed-4/metrics.jsonl").read_text()
+    assert not (folder / "seeds.md").exists()
+    parent_id = json.loads((folder / "tracking.json").read_text())["run_id"]
+    client = MlflowClient(uri)
+    assert client.get_run(parent_id).info.status == "KILLED"
+
+    answer = cli(*command)
+    assert answer.code == 0, answer.err
+    assert steps == [0, 1, 2, 0, 1, 2]
+    assert f"mri-n2n runs compare {Path('runs/both')}/seed-*" in answer.out
+    assert (folder / "seed-4/metrics.jsonl").read_text() == first
+    last = [open_run(folder / name).metric(RESULT)[-1][1] for name in ("seed-4", "seed-7")]
+    assert last[0] != last[1]
+    parent = client.get_run(parent_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == "both"
+    assert parent.data.metrics[RESULT] == pytest.approx(statistics.fmean(last))
+    assert parent.data.metrics[RESULT.replace("psnr", "psnr_sd")] == pytest.approx(statistics.stdev(last))
+    assert parent.data.metrics["seeds"] == 2
+    assert parent.data.params["optimisation.steps"] == "2"
+    assert "seed" not in parent.data.params
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
+    assert sorted(child.info.run_name for child in children) == ["seed-4", "seed-7"]
+    assert {child.info.status for child in children} == {"FINISHED"}
+    artefacts = {Path(file.path).name for file in client.list_artifacts(parent_id, "both")}
+    assert artefacts == {"seeds.csv", "seeds.md", "seeds.png"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["metrics"][RESULT]["values"] == {"4": last[0], "7": last[1]}
+    with (folder / "seeds.csv").open() as file:
+        assert [float(row[RESULT]) for row in csv.DictReader(file)] == last
+    assert f"{statistics.stdev(last):.3f}" in answer.out
+
+    done = len(steps)
+    again = cli(*command)
+    assert (again.code, len(steps)) == (0, done)
+    assert len(client.get_metric_history(parent_id, RESULT)) == 1
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    refused = cli("train", prepared, "--seeds", "4..5", "--steps", "3", "--batch-size", "1", "--run-name", "both")
+    assert refused.code == 2
+    assert "optimisation.steps is 2, not 3" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("group", [(), ("photos",), ("render",)])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seeds", "0..4", "--seed", "3"), "without --seed:"),
+        (("--seeds", "0..4", "--resume", "runs/x"), "without --resume:"),
+        (("--seeds", "0..4", "--overwrite"), "without --overwrite:"),
+        (("--seeds", "1,1"), "twice"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    cli: Callable[..., Any], tmp_path: Path, group: tuple[str, ...], options: tuple[str, ...], said: str
+) -> None:
+    answer = cli(*group, "train", "data", *options)
+    assert answer.code == 2
+    assert said in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_else(cli: Callable[..., Any], tmp_path: Path, prepared: Path) -> None:
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    (tmp_path / "runs/mine/notes.txt").write_text("keep me")
+    answer = cli("train", prepared, "--seeds", "0..1", "--steps", "1", "--run-name", "mine")
+    assert answer.code == 2
+    assert "not of this program. Choose another --run-name" in answer.err
+    assert [path.name for path in (tmp_path / "runs/mine").iterdir()] == ["notes.txt"]
