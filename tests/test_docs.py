@@ -52,7 +52,17 @@ def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
         "README.md",
         *(
             f"docs/{name}.md"
-            for name in ("data", "training", "photos", "hospital", "rendering", "monai", "reports", "comparing")
+            for name in (
+                "data",
+                "training",
+                "photos",
+                "hospital",
+                "rendering",
+                "monai",
+                "reports",
+                "comparing",
+                "sweeps",
+            )
         ),
     ],
 )
