@@ -1,7 +1,7 @@
 """A run's network as a model in MLflow, and under a name in its registry.
 
-Models are stored as graphs of torch.export and hold no code: to load one executes nothing of ours, and unpickles
-nothing.
+Models are stored as graphs of torch.export and plain tensors: to load one executes nothing of ours, and they pass where
+MLflow is told to refuse pickles.
 """
 
 import re

@@ -85,9 +85,13 @@ def train_seeds(
         run = world.first(partial(_begun, place, own, domain, begin), partial(open_run, place, domain))
         if world.leads:
             say(f"{place.name}:")
-        if not train(run, run.state_path.exists()):
-            if world.leads and track:
-                _tell(directory, status="KILLED")
+        status = "FAILED"
+        try:
+            status = "FINISHED" if train(run, run.state_path.exists()) else "KILLED"
+        finally:
+            if status != "FINISHED" and world.leads and track:
+                _tell(directory, status=status)
+        if status == "KILLED":
             return None
         runs.append(run)
     return summarise(directory, runs, track=track) if world.leads else ""

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
-from mri_n2n.run_directory import open_run
-from mri_n2n.seeds import parsed_seeds
-from mri_n2n.slice_training import SliceMonitor
+from mri_n2n.recipes import MRI, Recipe
+from mri_n2n.run_directory import Run, open_run
+from mri_n2n.seeds import parsed_seeds, train_seeds
+from mri_n2n.slice_training import SliceMonitor, create_slice_run
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
 
@@ -123,3 +126,26 @@ def test_a_folder_that_holds_something_else(cli: Callable[..., Any], tmp_path: P
     assert answer.code == 2
     assert "not of this program. Choose another --run-name" in answer.err
     assert [path.name for path in (tmp_path / "runs/mine").iterdir()] == ["notes.txt"]
+
+
+def test_a_training_that_fails(
+    tmp_path: Path, tiny_recipe: Recipe[Any], prepared: Path, made_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow does not show the whole as if it were still going on."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{shutil.copy(made_store, tmp_path)}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    data, cpu = open_prepared(prepared), torch.device("cpu")
+
+    def begin(place: Path, recipe: Recipe[Any]) -> Run:
+        return create_slice_run(place, recipe, prepared, data, cpu)
+
+    def fails(run: Run, resume: bool) -> bool:
+        raise UsageError("the loss is not finite.")
+
+    with pytest.raises(UsageError, match="not finite"):
+        train_seeds(tmp_path / "seeds", tiny_recipe, (0, 1), MRI, begin, fails)
+    parent_id = json.loads((tmp_path / "seeds/tracking.json").read_text())["run_id"]
+    assert MlflowClient(uri).get_run(parent_id).info.status == "FAILED"
+    assert not (tmp_path / "seeds/seed-1").exists()
