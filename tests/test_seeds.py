@@ -64,7 +64,7 @@ def test_stopped_and_typed_again(
     answer = cli(*command)
     assert answer.code == 0, answer.err
     assert steps == [0, 1, 2, 0, 1, 2]
-    assert f"mri-n2n runs compare {Path('runs/both')}/seed-*" in answer.out
+    assert f"mri-n2n runs compare {Path('runs/both')}" in answer.out
     assert (folder / "seed-4/metrics.jsonl").read_text() == first
     last = [open_run(folder / name).metric(RESULT)[-1][1] for name in ("seed-4", "seed-7")]
     assert last[0] != last[1]
@@ -149,3 +149,13 @@ def test_a_training_that_fails(
     parent_id = json.loads((tmp_path / "seeds/tracking.json").read_text())["run_id"]
     assert MlflowClient(uri).get_run(parent_id).info.status == "FAILED"
     assert not (tmp_path / "seeds/seed-1").exists()
+
+
+def test_photographs_under_two_seeds(cli: Callable[..., Any], tmp_path: Path, pictures: Path, made_store: Path) -> None:
+    shutil.copy(made_store, tmp_path)
+    small = ("--crop", "32", "--width", "4", "--steps", "1", "--batch-size", "1", "--device", "cpu")
+    answer = cli("photos", "train", pictures, "--seeds", "1..2", *small)
+    assert answer.code == 0, answer.err
+    folder = tmp_path / "runs/photos-gaussian-noisy-unet-1steps-seeds"
+    assert {path.name for path in folder.glob("seed-*")} == {"seed-1", "seed-2"}
+    assert json.loads((folder / "summary.json").read_text())["seeds"] == [1, 2]

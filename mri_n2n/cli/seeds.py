@@ -58,4 +58,4 @@ def train_each(
     if world.leads:
         typer.echo(table)
         typer.echo(f"Done: {directory} (seeds.md, seeds.csv, seeds.png, summary.json; a folder for each seed)")
-        typer.echo(f"Next: mri-n2n runs compare {directory}/seed-*")
+        typer.echo(f"Next: mri-n2n runs compare {directory}")
