@@ -65,12 +65,16 @@ def test_a_model_reconstructs_and_is_registered_once(
     assert len(tracked.outputs.model_outputs) == 1
     assert len(client.get_metric_history(tracked.info.run_id, "loss")) == 2
 
-    with monkeypatch.context() as patched:
-        patched.setenv("MLFLOW_REGISTRY_URI", "nowhere://at-all")
-        refused = cli("upload", "r", "--register", "heads")
-    assert refused.code == 2
-    assert "cannot keep models under names" in refused.err.splitlines()[0]
-    assert len(refused.err.splitlines()) == 1
+    for name, there, said in (
+        ("MLFLOW_REGISTRY_URI", "nowhere://at-all", "cannot keep models under names"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "does not answer"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, there)
+            refused = cli("upload", "r", "--register", "head-t1")
+        assert refused.code == 2
+        assert said in refused.err
+        assert len(refused.err.splitlines()) == 1
 
     pair = pair_at(data, evaluable(run.recipe), validation_places(data)[:3], CPU)
     with torch.no_grad():

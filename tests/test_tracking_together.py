@@ -19,7 +19,7 @@ def test_two_trainings_at_once_lose_no_point(tmp_path: Path, prepared: Path) -> 
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipelines", "train", prepared, "--steps", "8", "--batch-size", "1"]
+    command = [sys.executable, "-m", "pipelines", "train", prepared, "--steps", "4", "--batch-size", "1"]
     both = [
         subprocess.Popen(
             [*command, "--save-seconds", "0", "--seed", seed, "--run-name", seed],
