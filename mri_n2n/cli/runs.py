@@ -41,7 +41,7 @@ def list_command(
         return
     _print(listed(records))
     if len(records) > 1:
-        typer.echo(f"\nNext: mri-n2n runs compare {records[0].name} {records[1].name}")
+        typer.echo(f"\nNext: mri-n2n runs compare {records[0].called} {records[1].called}")
 
 
 @runs.command("show")

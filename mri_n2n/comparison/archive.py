@@ -86,6 +86,8 @@ def unpacked(path: Path) -> Iterator[Path]:
                     _extract(archive, f"{contents['name']}/{name}", directory / name, Part(**part))
         except FileNotFoundError:
             raise UsageError(f"no archive at {path}. Make one: mri-n2n runs export RUN FILE.zip") from None
+        except IsADirectoryError:
+            raise UsageError(f"{path} is a folder, expected a file by `runs export`. A run's: mri-n2n upload") from None
         except (zipfile.BadZipFile, NotImplementedError, *UNREADABLE) as error:
             raise UsageError(f"{path} is no archive of a run that can be trusted ({one_line(error)}).") from None
         yield directory

@@ -14,7 +14,7 @@ def listed(records: Sequence[RunRecord]) -> Table:
     """A line for each run: what it is, how far it is, its PSNR while it was trained and when it was evaluated."""
     rows = tuple(
         (
-            record.name,
+            record.called,
             record.domain,
             record.status.lower(),
             f"{record.steps[0]}/{record.steps[1]}",

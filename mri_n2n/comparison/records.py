@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.durable import Busy, alone, read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, ScoreTable, parameters_of
+from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, RUNS, ScoreTable, parameters_of
 from mri_n2n.tracking import METRICS, STATE
 
 Curve = Sequence[tuple[int, float]]
@@ -54,6 +54,14 @@ class RunRecord:
     evaluated: Evaluated | None = None
     directory: Path | None = None
     run_id: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What finds it again: its place under runs/, or wherever it is; MLflow's name."""
+        if self.directory is None:
+            return self.name
+        inside = self.directory.is_relative_to(RUNS)
+        return str(self.directory.relative_to(RUNS) if inside else self.directory)
 
     @property
     def unended(self) -> bool:

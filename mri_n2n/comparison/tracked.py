@@ -25,6 +25,7 @@ CURVES = ("seconds", "images_per_second", "loss", "validation/")
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 PAGE = 200
 OURS = "kind"  # a parameter that every run of ours has
+PARENT = "seeds"  # a metric of the parent of several, which may have it, too
 
 
 def has_store() -> bool:
@@ -102,7 +103,7 @@ def _found(client: "MlflowClient", text: str) -> Iterator["TrackedRun"]:
     token = None
     while True:
         page = client.search_runs([experiment.experiment_id], text, 1, PAGE, ["attributes.start_time ASC"], token)
-        yield from (run for run in page if OURS in run.data.params)
+        yield from (run for run in page if OURS in run.data.params and PARENT not in run.data.metrics)
         token = page.token
         if not token:
             return

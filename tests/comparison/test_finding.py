@@ -48,7 +48,12 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> P
         from mlflow import MlflowClient
 
         client = MlflowClient("sqlite:///mlflow.db")
-        client.create_run(client.get_experiment_by_name("mri-n2n").experiment_id, run_name="foreign")
+        experiment = client.get_experiment_by_name("mri-n2n").experiment_id
+        client.create_run(experiment, run_name="foreign")
+        parent = client.create_run(experiment, run_name="several").info.run_id
+        client.log_param(parent, "kind", "Recipe")
+        client.log_param(parent, "loss", "ht")
+        client.log_metric(parent, "seeds", 2.0)
         shutil.rmtree(folder / "gone")
     return folder
 
@@ -230,6 +235,9 @@ def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) 
     assert "arm-1" in answer.out
     assert "broken" in answer.err
     assert "mri-n2n runs compare arm-0 arm-1" in answer.out
+    made_run(tmp_path / "runs" / "sweep" / "seed-0")
+    assert "sweep/seed-0 " in cli("runs", "list").out
+    assert cli("runs", "show", "sweep/seed-0").code == 0
     assert "loss 1" in cli("runs", "show", "arm-1").out
     answer = cli("runs", "compare", "arm-0", "arm-1")
     assert "arm-1 − arm-0   +1.00 [+1.00, +1.00]" in answer.out
