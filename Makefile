@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long test-ray pacs-test container-test demo benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray pacs-test container-test demo docs benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -57,6 +57,10 @@ demo: install
 	@echo "Pictures:    $(DEMO)/runs/demo/evaluation/examples.png and scores.png, $(DEMO)/runs/demo/examples/"
 	@echo "Volume:      $(DEMO)/reconstructed.nii.gz"
 	@echo "MLflow run:  cd $(DEMO) && ../$(BIN)/mlflow ui, then open http://127.0.0.1:5000"
+
+# The documentation as a site: build/site/index.html, to be read without a network. A part of `make test`, too.
+docs: install
+	$(BIN)/python -m mkdocs build --strict
 
 # How fast the machine trains and reconstructs, and how fast it does by others' means (some minutes).
 benchmark: install
