@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long test-ray pacs-test container-test demo docs benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray pacs-test container-test demo docs results benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -61,6 +61,10 @@ demo: install
 # The documentation as a site: build/site/index.html, to be read without a network. A part of `make test`, too.
 docs: install
 	$(BIN)/python -m mkdocs build --strict
+
+# The tables of docs/results/, written anew from the numbers stored beside them. `make test` looks whether they are.
+results: install
+	$(BIN)/python -m benchmarks.pages
 
 # How fast the machine trains and reconstructs, and how fast it does by others' means (some minutes).
 benchmark: install

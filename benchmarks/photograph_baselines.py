@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -37,6 +38,7 @@ from natural_images.image_files import find_images
 from natural_images.noise import Gaussian, NoiseModel, Poisson
 
 DATA = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "photos"
+TITLES = {"kodak": "Kodak", "bsd300-test": "BSD300-test"}
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,20 @@ def summarised(rows: dict[str, dict[str, float]]) -> dict[str, Any]:
         "input": estimate([(name, row["input"]) for name, row in rows.items()]).mean,
         "psnr": asdict(estimate([(name, row["psnr"]) for name, row in rows.items()])),
     }
+
+
+def table(result: Mapping[str, Any], baseline: Baseline, called: str) -> str:
+    """A baseline beside its input and the paper, for each set that it was measured on, as Markdown."""
+    found = {name.split(":")[0]: one for name, one in result.items() if name.endswith(f": {baseline}")}
+    measured = ("{mean:.2f} [{low:.2f}, {high:.2f}]".format(**one["psnr"]) for one in found.values())
+    rows = [
+        ["dB", *(f"{TITLES[name]}, {one['count']} images" for name, one in found.items())],
+        ["---"] * (len(found) + 1),
+        ["input", *(f"{one['input']:.2f}" for one in found.values())],
+        [f"{called}, measured here", *measured],
+        [f"{called}, the paper", *(f"{one['published']:.2f}" for one in found.values())],
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":

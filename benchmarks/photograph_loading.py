@@ -12,9 +12,10 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,6 +67,21 @@ def training_rate(load: Callable[[int], Batch], steps: int) -> float:
 
     train(TrainState(network, adam(network)), plan, record=ignore, evaluate=ignore, save=ignore, poll=poll)
     return steps * BATCH / (times[-1] - times[1])
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Rates of loading beside those of training, as Markdown."""
+    training, fast = result["training_images_per_second"], result["images_per_second_at_100_teraflops"]
+    return "\n".join(
+        [
+            "| | images per second |",
+            "| --- | --- |",
+            f"| decoding every image anew | {result['decoding_images_per_second']:,.0f} |",
+            f"| from the cache | {result['cached_images_per_second']:,.0f} |",
+            f"| what the U-Net takes here (bf16, with noise and Adam) | {training:,.1f} |",
+            f"| what a GPU that trains at 100 TFLOP/s would take ({GFLOP} GFLOP per crop) | {fast:,.0f} |",
+        ]
+    )
 
 
 def main() -> None:

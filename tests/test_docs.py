@@ -29,21 +29,50 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_tables_of_speed_are_made_from_what_was_measured() -> None:
-    from benchmarks import growth, hospital, peers
-    from pipelines.benchmark.table import table
+@pytest.mark.parametrize("name", ["mri", "performance", "photos", "rendering"])
+def test_the_tables_of_results_are_made_from_what_was_measured(name: str) -> None:
+    from benchmarks.pages import RESULTS, page_from_results
 
-    folder = ROOT / "docs/results"
-    page = (folder / "performance.md").read_text()
-    makers = {
-        "performance-cpu.json": table,
-        "performance-gpu.json": table,
-        "peers-cpu.json": peers.table,
-        "growth-cpu.json": growth.table,
-        "hospital-cpu.json": hospital.table,
-    }
-    for name, made in makers.items():
-        assert made(json.loads((folder / name).read_text())) in page, name
+    page = (RESULTS / f"{name}.md").read_text()
+    assert page_from_results(page) == page, "write them anew: make results"
+    rest = re.sub(r"<!-- made from .*?<!-- end -->", "", page, flags=re.S)
+    for table in re.findall(r"(?:^\|.*\|\n)+", rest, re.M):
+        assert table.startswith("| | |\n"), f"a table of numbers that is made from nothing: {table}"
+
+
+def test_a_changed_number_changes_its_page(tmp_path: Path) -> None:
+    from benchmarks.pages import page_from_results
+
+    page = "# Title\n\n<!-- made from x.json: scores -->\n\n| old |\n\n<!-- end -->\n\nText.\n"
+    columns = [{"title": ""}, {"title": "dB", "digits": 2}]
+    rows = [
+        ["a", 1234.5],
+        ["b", [-1, -2, 0.5]],
+        ["c", {"difference": [1.5, -0.25, 3]}],
+        ["d", {"difference": {"from": -1, "to": 2.5}}],
+        ["e", None],
+    ]
+    (tmp_path / "x.json").write_text(json.dumps({"scores": {"columns": columns, "rows": rows}}))
+    lines = page_from_results(page, tmp_path).splitlines()
+    assert lines[4:11] == [
+        "| | dB |",
+        "| --- | --- |",
+        "| a | 1,234.50 |",
+        "| b | -1.00 [-2.00, 0.50] |",
+        "| c | +1.50 [−0.25, +3.00] |",
+        "| d | −1.00 to +2.50 |",
+        "| e | |",
+    ]
+    assert (lines[:3], lines[-3:]) == (page.splitlines()[:3], ["<!-- end -->", "", "Text."])
+
+
+def test_the_readme_has_the_numbers_of_the_results() -> None:
+    text = (ROOT / "README.md").read_text().split("## What it reaches")[1].split("\n## ")[0]
+    results = (ROOT / "docs/results/mri.md").read_text()
+    numbers = re.findall(r"\d+\.\d+ \[[^]]+\]", "".join(re.findall(r"^\|.*$", text, re.M)))
+    assert len(numbers) == 9
+    for number in numbers:
+        assert number in results, number
 
 
 @pytest.mark.parametrize(
