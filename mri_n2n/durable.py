@@ -57,12 +57,13 @@ class Busy(UsageError):
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Keep a folder to this process: raises `Busy` if another one of ours, in the same block, is at work in it.
 
-    The system frees it when the process ends, however. Where the file system has no locks, nothing is checked.
+    patience: seconds until it is given up. The system frees it when the process ends, however. Where the file system
+    has no locks, nothing is checked.
     """
-    with _locked(directory, os.O_RDONLY, directory, shared=False):
+    with _locked(directory, os.O_RDONLY, directory, shared=False, patience=patience):
         yield
 
 

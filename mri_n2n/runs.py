@@ -30,6 +30,7 @@ from mri_n2n.training.world import ALONE, World
 EVALUATIONS = 10
 PATIENCE = 60.0  # seconds that the end of a run waits for MLflow
 FORECAST_STEPS = 4  # steps timed before the forecast
+LOOKED_AT = 1.0  # seconds in which who asks whether a run is being trained has let go of it
 TOGETHER = 1.0  # seconds between signals that are one
 UNHURRIED = 3600.0  # seconds above which a person on a CPU is told of a shorter run
 
@@ -74,7 +75,7 @@ def run_training(
     would have had on the same CPU. In a world of another size it sees the same images in the same order, under other
     random numbers.
     """
-    with alone(run.directory) if world.leads else nullcontext():
+    with alone(run.directory, patience=LOOKED_AT) if world.leads else nullcontext():
         return _run_training(run, load, monitor, device, resume, save_seconds, track, world, evaluate_every, watch)
 
 

@@ -75,12 +75,24 @@ def state_of(directory: Path) -> MirrorState:
     return MirrorState(**read_json(directory / STATE, "tracking state"))
 
 
-def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: int, status: str) -> str:
+def told(uri: str) -> str:
+    """A store's address as it may be shown: without a password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+
+
+def mirror(
+    directory: Path,
+    *,
+    parameters: Mapping[str, str],
+    name: str,
+    upto: int,
+    status: str,
+    tags: Mapping[str, str] | None = None,
+) -> str:
     """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 
     Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
-    changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). Raises `UsageError` where MLflow does not
-    answer.
+    changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). tags: of a run that is begun. Raises `UsageError`.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -89,17 +101,17 @@ def mirror(directory: Path, *, parameters: Mapping[str, str], name: str, upto: i
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
     try:
-        state = opened(directory, uri, name)
+        state = opened(directory, uri, name, tags)
         uri = state.uri
         _send(directory, state, parameters, upto, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise silent(uri, error) from error
-    return f"{state.run_id} at {uri}"
+    return f"{state.run_id} at {told(uri)}"
 
 
 def silent(uri: str, error: Exception) -> UsageError:
     """What to raise where MLflow raised this."""
-    return UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).")
+    return UsageError(f"MLflow at {told(uri)} does not answer ({type(error).__name__}).")
 
 
 def _known(directory: Path, uri: str) -> MirrorState | None:
@@ -110,12 +122,12 @@ def _known(directory: Path, uri: str) -> MirrorState | None:
     return None if asked and absolute(state.uri) != uri else state
 
 
-def opened(directory: Path, uri: str, name: str) -> MirrorState:
+def opened(directory: Path, uri: str, name: str, tags: Mapping[str, str] | None = None) -> MirrorState:
     """The run that MLflow has of a directory, begun if need be."""
     if known := _known(directory, uri):
         return known
     with _alone_at(uri):
-        return _create(directory, uri, name)
+        return _create(directory, uri, name, tags or {})
 
 
 @contextmanager
@@ -129,40 +141,48 @@ def _alone_at(uri: str) -> Iterator[None]:
         yield
 
 
-def _create(directory: Path, uri: str, name: str) -> MirrorState:
+def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> MirrorState:
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         say("MLflow makes its database, once; that takes some seconds.")
     client = MlflowClient(uri)
     above = os.environ.get("MLFLOW_RUN_ID")  # MLflow Projects and others say so within which run something is done
-    tags = {"mlflow.parentRunId": above} if above else {}
+    parents = {"mlflow.parentRunId": above} if above else {}
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
-        parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name)
-        tags = {"mlflow.parentRunId": parent.run_id}
+        parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
+        parents = {"mlflow.parentRunId": parent.run_id}
     began = _recorded(directory)[0]
-    run = client.create_run(_experiment(client), start_time=began, run_name=name, tags=tags)
+    run = client.create_run(_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
     state = MirrorState(uri, run.info.run_id)
     write_json(directory / STATE, asdict(state))
     return state
 
 
-def _experiment(client: "MlflowClient") -> str:
-    """The identifier of the experiment that runs belong to; made if need be."""
-    from mlflow.exceptions import MlflowException
+def experiment_title() -> str:
+    """What the experiment is called that runs belong to, unless MLFLOW_EXPERIMENT_ID says which."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
 
+
+def experiment_of(client: "MlflowClient") -> str | None:
+    """The identifier of the experiment that runs belong to; None where there is none yet."""
     if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return given
-    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    found = client.get_experiment_by_name(title)
+    found = client.get_experiment_by_name(experiment_title())
+    return str(found.experiment_id) if found else None
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The same; made if need be."""
+    from mlflow.exceptions import MlflowException
+
     try:
-        return str(found.experiment_id if found else client.create_experiment(title))
+        return experiment_of(client) or str(client.create_experiment(experiment_title()))
     except MlflowException:
-        found = client.get_experiment_by_name(title)  # another process was first
-        if found is None:
-            raise
-        return str(found.experiment_id)
+        if found := experiment_of(client):  # another process was first
+            return found
+        raise
 
 
 def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], upto: int, status: str) -> None:
@@ -222,15 +242,15 @@ def _metric_bytes(directory: Path) -> bytes:
 
 def _recorded(directory: Path) -> tuple[int | None, int | None]:
     """When the first and the last metric were recorded, in milliseconds: so a run sent later is as old as it is."""
-    lines = _metric_bytes(directory).splitlines()
+    lines = [line for line in _metric_bytes(directory).splitlines(keepends=True) if line.endswith(b"\n")]
     return (int(json.loads(lines[0])["time"]), int(json.loads(lines[-1])["time"])) if lines else (None, None)
 
 
 def _artefacts(directory: Path, *, ended: bool) -> list[Path]:
-    """What MLflow gets besides numbers: pictures and scores, and the network once training has ended."""
+    """What MLflow gets besides numbers: pictures and scores; network and report once training has ended."""
     found = [*directory.glob("examples/*.png"), *directory.glob("evaluation/*")]
     if ended:
-        found += directory.glob("network*")
+        found += [*directory.glob("network*"), *directory.glob("report.html")]
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 

@@ -26,14 +26,13 @@ def list_command(
     store: Annotated[bool, typer.Option("--store", help="List what MLflow has, and not runs/.")] = False,
 ) -> None:
     """List runs, with what each reached."""
-    from mri_n2n.comparison.finding import find_runs, runs_here
+    from mri_n2n.comparison.finding import find_runs, runs_here, stored_runs
     from mri_n2n.comparison.overview import listed
-    from mri_n2n.comparison.tracked import tracked_runs
 
     if words and store:
         raise UsageError("name runs or add --store, not both.")
     damaged: list[str] = []
-    records = tracked_runs() if store else find_runs(words) if words else runs_here(damaged)
+    records = stored_runs() if store else find_runs(words) if words else runs_here(damaged)
     for line in damaged:
         typer.echo(f"left out: {line}", err=True)
     if not records:
@@ -92,7 +91,7 @@ def compare_command(
         return
     text = {
         "csv": lambda: as_csv(comparison),
-        "json": lambda: json.dumps(as_json(comparison), indent=1) + "\n",
+        "json": lambda: json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n",
         "markdown": lambda: markdown(comparison),
         "html": lambda: _page(as_json(comparison)),
         "text": lambda: "".join(_text(table) for table in tables_of(comparison)),
@@ -118,6 +117,8 @@ def export_command(
     path = archive or Path(f"{record.name}.zip")
     size = export_run(record, path, overwrite=overwrite)
     typer.echo(f"Written: {path} ({size / 1e6:.1f} MB)")
+    if record.directory is not None and not (record.directory / "report.html").exists():
+        typer.echo(f"It has no report. To pack one, too: mri-n2n report {record.called}, then export again.")
     typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {path}")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import stat
@@ -10,14 +11,15 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mri_n2n.comparison.records import RunRecord, read_run
+from mri_n2n.comparison.tracked import sent_before
 from mri_n2n.durable import alone, replacing, sha256_of, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.run_files import RUN, parameters_of
-from mri_n2n.tracking import METRICS, mirror
+from mri_n2n.tracking import METRICS, SUMMARY, UNNAMEABLE, mirror
 
 FORMAT = "mri-n2n archive 1"
 CONTENTS = "contents.json"
@@ -31,6 +33,8 @@ PARTS = (  # of a run directory; the state of a training is of no use elsewhere,
     r"(examples|evaluation)/[\w\- ]+\.(png|json|csv|md|npz|webp)",
 )
 ALLOWED = re.compile("|".join(PARTS))
+NAME = re.compile(r"\w[\w .,+()=@%-]{0,199}")  # of a run: one folder, in any system, and one line
+DIGEST = "mri-n2n.archive_sha256"  # a tag: the archive that a run in MLflow came from
 MOST = 20_000_000_000  # bytes of all files together
 MOST_TOLD = 10_000_000  # of the list of contents
 BLOCK = 1 << 20
@@ -63,11 +67,15 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
         files = {name: directory / name for name in names}
         parts = {name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for name, file in files.items()}
         contents = {"format": FORMAT, "name": run.name, "status": run.status, "files": parts}
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        with replacing(path) as temporary, _writer(temporary) as archive:
             archive.writestr(CONTENTS, json.dumps(contents, indent=2))
             for name, file in files.items():
                 archive.write(file, f"{run.name}/{name}")
     return path.stat().st_size
+
+
+def _writer(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False)  # files may be of 1970
 
 
 @contextmanager
@@ -101,7 +109,7 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if contents["format"] != FORMAT:
         raise ValueError("of another format")
     name = str(contents["name"])
-    if PurePosixPath(name).name != name or name in (".", "..") or "\\" in name or "\0" in name:
+    if not NAME.fullmatch(name):
         raise ValueError(f"a run cannot be called {name!r}")
     foreign = next((own for own in contents["files"] if not ALLOWED.fullmatch(own)), None)
     if foreign is not None:
@@ -139,15 +147,46 @@ def _extract(archive: zipfile.ZipFile, name: str, target: Path, part: Part) -> N
 
 
 def upload_archive(path: Path) -> str:
-    """Put an archived run into the tracking server; return its identifier there, and where that is."""
+    """Put an archived run into the tracking server, once; return its identifier there, and where that is.
+
+    What an earlier upload of it left half-done is removed there. Raises `UsageError` where the run is not whole, before
+    anything is sent, or MLflow does not answer.
+    """
     with unpacked(path) as directory:
         record = read_run(directory)
         described = json.loads((directory / RUN).read_text(encoding="utf-8"))
-        metrics = directory / METRICS
+        size = _whole_lines(directory, path)
+        digest = sha256_of(path)
+        if known := sent_before(DIGEST, digest):
+            return known
         return mirror(
             directory,
             parameters=parameters_of(described),
             name=record.name,
-            upto=metrics.stat().st_size if metrics.exists() else 0,
+            upto=size,
             status="FINISHED" if record.status == "FINISHED" else "KILLED",
+            tags={DIGEST: digest},
         )
+
+
+def _whole_lines(directory: Path, archive: Path) -> int:
+    """The bytes of the recorded metrics up to the end of the last whole line, once all was seen to be sendable."""
+    path = directory / METRICS
+    content = path.read_bytes() if path.exists() else b""
+    size = content.rfind(b"\n") + 1
+    try:
+        for line in content[:size].splitlines():
+            entry = json.loads(line)
+            for name, value in entry.items():
+                if UNNAMEABLE.search(name) or not (name in ("step", "time") or math.isfinite(value)):
+                    raise ValueError(f"MLflow takes no metric {name!r} of {value!r}")
+            if not (isinstance(entry["step"], int) and isinstance(entry["time"], int)):
+                raise ValueError("a step or a time is no whole number")
+        summary = directory / SUMMARY
+        if summary.exists():
+            methods = json.loads(summary.read_text(encoding="utf-8"))["methods"]
+            if not all(math.isfinite(value["mean"]) for metrics in methods.values() for value in metrics.values()):
+                raise ValueError("a mean is not finite")
+    except UNREADABLE as error:
+        raise UsageError(f"{archive} holds a run that is damaged ({one_line(error)}). Export it again.") from None
+    return size

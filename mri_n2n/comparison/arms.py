@@ -26,15 +26,42 @@ class Arm:
 
 
 def arms_of(records: Sequence[RunRecord], *, grouped: bool) -> list[Arm]:
-    """The runs, those together that differ in their seed alone (and in where they ran), in the order of the first."""
-    groups: dict[object, list[RunRecord]] = {}
+    """The runs, those together that differ in their seed alone (and in where they ran), in the order of the first.
+
+    Runs of one seed are never taken together: what differs between them is the program, or the machine.
+    """
+    recipes: dict[object, list[RunRecord]] = {}
     for place, record in enumerate(records):
-        names = sorted(name for name in record.parameters if name != SEED and not name.startswith(ENVIRONMENT))
-        recipe = tuple((name, record.parameters[name]) for name in names)
-        groups.setdefault(recipe if grouped else place, []).append(record)
-    named = [Arm(_name(runs), tuple(sorted(runs, key=_seed))) for runs in groups.values()]
+        recipes.setdefault(_recipe(record) if grouped else place, []).append(record)
+    groups = [group for runs in recipes.values() for group in _one_of_each_seed(runs)]
+    named = [Arm(_name(runs), tuple(sorted(runs, key=_seed))) for runs in groups]
     names = [arm.name for arm in named]
-    return [arm if names.count(arm.name) == 1 else replace(arm, name=arm.runs[0].place) for arm in named]
+    numbers = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [
+        arm if names.count(arm.name) == 1 else replace(arm, name=f"{arm.name} ({number})")
+        for arm, number in zip(named, numbers, strict=True)
+    ]
+
+
+def _recipe(record: RunRecord) -> object:
+    names = sorted(name for name in record.parameters if name != SEED and not name.startswith(ENVIRONMENT))
+    return tuple((name, record.parameters[name]) for name in names)
+
+
+def _one_of_each_seed(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """The runs of one recipe in groups without a seed twice: by the program's commit, if that does."""
+    if len({run.parameters.get(SEED) for run in runs}) == len(runs):
+        return [list(runs)]
+    commits: dict[str | None, list[list[RunRecord]]] = {}
+    for run in runs:
+        groups = commits.setdefault(run.parameters.get(COMMIT), [])
+        seed = run.parameters.get(SEED)
+        free = next((group for group in groups if all(own.parameters.get(SEED) != seed for own in group)), None)
+        if free is None:
+            groups.append([run])
+        else:
+            free.append(run)
+    return [group for groups in commits.values() for group in groups]
 
 
 def _seed(run: RunRecord) -> int:

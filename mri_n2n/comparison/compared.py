@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_n2n.comparison.arms import ENVIRONMENT, Arm, arms_of, differing
+from mri_n2n.comparison.arms import COMMIT, ENVIRONMENT, Arm, arms_of, differing
 from mri_n2n.comparison.curves import Milestone, milestones
 from mri_n2n.comparison.paired import Difference, Quality, ScoreArray, order_of
 from mri_n2n.comparison.records import Evaluated, RunRecord, Scores
@@ -13,6 +13,7 @@ from mri_n2n.errors import UsageError
 
 SAME_SCORE = 1e-3  # what machines differ by
 NAMED = 3  # runs that a note names
+SAMPLING = ("task.corruption.acceleration", "task.corruption.edge_probability")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Comparison:
     """Runs side by side. The first arm is what the others are compared with.
 
     parameters: those that differ, with a text for every arm. references: methods that all arms were scored beside, with
-    the same scores. by_unit: of every metric and arm the means over each unit (a subject, an image, a scene).
+    the same scores. by_unit: of every metric and arm the means over each unit (a subject, an image, a scene). images:
+    how many all arms were scored on; 0 where these differ.
     """
 
     arms: tuple[Arm, ...]
@@ -53,12 +55,12 @@ def compare(
     """Compare runs, seeds of one recipe together if `grouped`; method: whose scores, by default each run's own result.
 
     Raises `UsageError` where there are fewer than two runs, or their validation data differ and not `different_data`,
-    which leaves the differences image by image out.
+    which leaves the differences image by image out, and seeds apart.
     """
     if len(records) < 2:
         raise UsageError(f"a comparison takes at least two runs, got {len(records)}.")
-    arms = arms_of(records, grouped=grouped)
     alike = _check_data(records, different_data)
+    arms = arms_of(records, grouped=grouped and alike)  # seeds scored on different images have no mean
     evaluated = {arm.name: found for arm in arms if (found := _evaluations(arm))}
     scores = {name: [_of_method(name, own, method) for own in found] for name, found in evaluated.items()}
     together = [scores] if alike else [{name: own} for name, own in scores.items()]
@@ -74,8 +76,8 @@ def compare(
         milestones=tuple(milestones(arms)),
         costs=tuple(_cost(arm) for arm in arms),
         by_unit=tables[0].by_unit() if alike and tables else {},
-        images=len(tables[0].units) if tables else 0,
-        interval=every[0].interval if every else "",
+        images=len(tables[0].units) if alike and tables else 0,
+        interval="; ".join(dict.fromkeys(own.interval for own in every)),
         label=every[0].label if every else "",
         notes=tuple(_notes(arms, alike)),
     )
@@ -157,6 +159,14 @@ def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
         names = ", ".join(unscored[:NAMED]) + (f" and {len(unscored) - NAMED} more" if len(unscored) > NAMED else "")
         notes.append(f"No scores image by image: {names}. Evaluate them (an older evaluation: again, --overwrite).")
     notes += [f"{run.name} is not finished: {run.steps[0]} of {run.steps[1]} steps." for run in runs if run.unended]
+    notes += [f"{run.name} was trained on after it was evaluated: evaluate it again." for run in runs if run.stale]
+    notes += [
+        f"{arm.name} has runs of several commits of this program."
+        for arm in arms
+        if len({run.parameters.get(COMMIT) for run in arm.runs}) > 1
+    ]
+    if len({tuple(run.parameters.get(name) for name in SAMPLING) for run in runs}) > 1:
+        notes.append("The images are the same, but not how they are sampled: each run was scored under its own.")
     if not alike:
         notes.append("The validation data differ: nothing is compared image by image.")
     if len({run.parameters.get("data.fingerprint") for run in runs}) > 1:

@@ -10,6 +10,7 @@ from mri_n2n.comparison.records import Curve, RunRecord
 from mri_n2n.intervals import Estimate
 
 PSNR = "validation/psnr/"
+FLOWN = "online/psnr/"  # of a training in flight
 LOW, HIGH = "validation/psnr_low/", "validation/psnr_high/"
 
 
@@ -30,10 +31,15 @@ class Milestone:
 
 def watched(run: RunRecord) -> str | None:
     """The method whose validation PSNR is the run's own: the last one that was recorded; None where none was."""
-    names = [name.removeprefix(PSNR) for name in run.curves if name.startswith(PSNR)]
+    names = [name.removeprefix(prefix) for prefix in (FLOWN, PSNR) for name in run.curves if name.startswith(prefix)]
     if run.evaluated is not None and run.evaluated.result in names:
         return run.evaluated.result
     return names[-1] if names else None
+
+
+def course(run: RunRecord, method: str) -> Curve:
+    """A method's validation PSNR while the run was trained, or in flight."""
+    return run.curves.get(PSNR + method) or run.curves[FLOWN + method]
 
 
 def milestones(arms: Sequence[Arm]) -> list[Milestone]:
@@ -46,7 +52,7 @@ def _of_arm(arm: Arm) -> Iterator[Milestone]:
     method = methods[0]
     if method is None or set(methods) != {method}:
         return
-    curves = [run.curves[PSNR + method] for run in arm.runs]
+    curves = [course(run, method) for run in arm.runs]
     lasts = [curve[-1] for curve in curves]
     bests = [max(curve, key=lambda point: point[1]) for curve in curves]
     yield Milestone(

@@ -1,13 +1,14 @@
 """Finding runs by what a person would call them."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import IDENTIFIER, has_store, matching, tracked_named, tracked_run, tracked_runs
-from mri_n2n.durable import read_json, reading
-from mri_n2n.errors import UsageError
+from mri_n2n.durable import reading
+from mri_n2n.errors import UNREADABLE, UsageError
 from mri_n2n.run_files import RUN, RUNS
 from mri_n2n.tracking import STATE
 
@@ -38,6 +39,11 @@ def runs_here(damaged: list[str]) -> list[RunRecord]:
     return records
 
 
+def stored_runs() -> list[RunRecord]:
+    """All runs that MLflow has, those from their folders that are under runs/."""
+    return tracked_runs("", _by_identifier())
+
+
 def find_runs(words: Sequence[str]) -> list[RunRecord]:
     """The runs that words name, each once, in their order.
 
@@ -45,8 +51,8 @@ def find_runs(words: Sequence[str]) -> list[RunRecord]:
     MLflow's language (`params.loss = 'ht'`), which is asked of the store if there is one and else of runs/. A run that
     has a directory here is read from that. Raises `UsageError` where a word names nothing.
     """
-    found = {record.place: record for word in words for record in _named(word)}
-    return list(found.values())
+    found = [record for word in words for record in _named(word)]
+    return list({record.directory.resolve() if record.directory else record.place: record for record in found}.values())
 
 
 def find_run(word: str) -> RunRecord:
@@ -60,26 +66,33 @@ def find_run(word: str) -> RunRecord:
 
 def _named(word: str) -> list[RunRecord]:
     for path in (Path(word), RUNS / word):
-        if (path / RUN).exists():
-            return [read_run(path)]
-        if path.is_dir() and (runs := list(directories_in(path))):
-            return [read_run(run) for run in runs]
+        if directories := _directories(path):
+            return [read_run(directory) for directory in directories]
     if COMPARES.search(word):
         return _filtered(word)
     here = _by_identifier()
     if IDENTIFIER.fullmatch(word):
         return [read_run(here[word])] if word in here else [tracked_run(word)]
-    found = tracked_named(word) if has_store() else []
+    found = tracked_named(word, here) if has_store() else []
     if not found:
         where = f"in MLflow and under {RUNS}/" if has_store() else f"under {RUNS}/"
         raise UsageError(f"no run {word!r}: no such folder, and none of that name {where}. See: mri-n2n runs list")
-    return [_local(record, here) for record in found]
+    return found
+
+
+def _directories(path: Path) -> list[Path]:
+    """The run at a path, or the runs in a folder; none where there is none, or what is no path at all."""
+    try:
+        if (path / RUN).exists():
+            return [path]
+        return list(directories_in(path)) if path.is_dir() else []
+    except (OSError, ValueError):  # a filter may be too long for a name, or have what no name has
+        return []
 
 
 def _filtered(text: str) -> list[RunRecord]:
-    here = _by_identifier()
     if has_store():
-        found = [_local(record, here) for record in tracked_runs(text)]
+        found = tracked_runs(text, _by_identifier())
     else:
         runs = list(directories_in(RUNS)) if RUNS.is_dir() else []
         found = matching([read_run(run) for run in runs], text)
@@ -90,9 +103,10 @@ def _filtered(text: str) -> list[RunRecord]:
 
 def _by_identifier() -> dict[str, Path]:
     """The run directories under runs/ by the identifier that MLflow gave each."""
-    tracked = [run for run in directories_in(RUNS) if (run / STATE).exists()] if RUNS.is_dir() else []
-    return {str(read_json(run / STATE, "tracking state").get("run_id")): run for run in tracked}
-
-
-def _local(record: RunRecord, here: dict[str, Path]) -> RunRecord:
-    return read_run(here[record.run_id]) if record.run_id in here else record
+    known = {}
+    for run in directories_in(RUNS) if RUNS.is_dir() else ():
+        try:
+            known[str(json.loads((run / STATE).read_text(encoding="utf-8"))["run_id"])] = run
+        except UNREADABLE:
+            continue  # never uploaded, or damaged: it is found by its folder
+    return known

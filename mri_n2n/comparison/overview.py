@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mri_n2n.comparison.curves import PSNR, watched
+from mri_n2n.comparison.curves import course, watched
 from mri_n2n.comparison.paired import ScoreArray
 from mri_n2n.comparison.records import RunRecord
 from mri_n2n.comparison.tables import Table, heading_of, told
@@ -51,7 +51,7 @@ def shown(record: RunRecord) -> list[Table]:
 
 def _last(record: RunRecord) -> str:
     method = watched(record)
-    return NONE if method is None else f"{record.curves[PSNR + method][-1][1]:.2f}"
+    return NONE if method is None else f"{course(record, method)[-1][1]:.2f}"
 
 
 def _score(record: RunRecord) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from mri_n2n.comparison.records import Scores
+from mri_n2n.errors import UsageError
 from mri_n2n.intervals import Estimate, estimates
 
 
@@ -49,18 +50,23 @@ class ScoreArray:
 
     @classmethod
     def of(cls, arms: Mapping[str, Sequence[Scores]]) -> "ScoreArray":
-        """The scores of arms on the same images, whose order is the first one's; of the metrics that all have."""
+        """The scores of arms on the images, and of the metrics, that all have; in the first one's order."""
         every = [scores for own in arms.values() for scores in own]
         first = every[0]
         metrics = tuple(name for name in first.metrics if all(name in scores.metrics for scores in every))
+        shared = set(first.images).intersection(*(scores.images for scores in every))
+        if not shared:
+            raise UsageError("the scores to compare have no image in common. Evaluate the runs again.")
+        images = [image for image in first.images if image in shared]
+        units = tuple(unit for image, unit in zip(first.images, first.units, strict=True) if image in shared)
         columns, seeds = [], {}
         for arm, own in arms.items():
-            orders = [order_of(scores, first.images) for scores in own]
+            orders = [order_of(scores, images) for scores in own]
             for metric in metrics:
                 sorted_ = np.stack([s.metrics[metric][order] for s, order in zip(own, orders, strict=True)])
                 columns.append(sorted_.mean(axis=0))
                 seeds[arm, metric] = tuple(sorted_.mean(axis=1).tolist())
-        return cls(tuple(arms), metrics, first.units, np.stack(columns, axis=1), seeds)
+        return cls(tuple(arms), metrics, units, np.stack(columns, axis=1), seeds)
 
     def column(self, arm: str, metric: str) -> NDArray[np.float64]:
         """An arm's values of a metric, image by image."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_n2n.durable import Busy, alone, read_json
+from mri_n2n.durable import is_held, read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, RUNS, ScoreTable, parameters_of
 from mri_n2n.tracking import METRICS, STATE
@@ -31,18 +32,25 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation: scores by method; result: the run's own; tested_on: fingerprint of the images, and their noise."""
+    """An evaluation: scores by method; result: the run's own; tested_on: fingerprint of the images, and their noise.
+
+    weights: the SHA-256 of the network's weights that were scored.
+    """
 
     methods: Mapping[str, Scores]
     result: str
     tested_on: Mapping[str, str]
     interval: str
     label: str
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as it is compared. place: where it was read; status: MLflow's word for where the run is."""
+    """A run as it is compared. place: where it was read; status: MLflow's word for where the run is.
+
+    weights: the SHA-256 of its network's weights, if they are here.
+    """
 
     name: str
     place: str
@@ -54,6 +62,7 @@ class RunRecord:
     evaluated: Evaluated | None = None
     directory: Path | None = None
     run_id: str | None = None
+    weights: str | None = None
 
     @property
     def called(self) -> str:
@@ -62,6 +71,12 @@ class RunRecord:
             return self.name
         inside = self.directory.is_relative_to(RUNS)
         return str(self.directory.relative_to(RUNS) if inside else self.directory)
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was trained on after it had been scored."""
+        scored = self.evaluated.weights if self.evaluated is not None else None
+        return scored is not None and self.weights is not None and scored != self.weights
 
     @property
     def unended(self) -> bool:
@@ -88,7 +103,8 @@ def read_run(directory: Path) -> RunRecord:
         parameters = parameters_of(content)
         wanted = int(content["recipe"]["optimisation"]["steps"])
         domain = str(content.get("domain", "MRI"))
-        done = int(read_json(network, "network description").get("step") or 0) if network.exists() else 0
+        described = read_json(network, "network description") if network.exists() else {}
+        done, weights = int(described.get("step") or 0), described.get("sha256")
         run_id = str(read_json(state, "tracking state")["run_id"]) if state.exists() else None
     except UNREADABLE as error:
         raise UsageError(f"{directory} is not a run of this program, or damaged ({one_line(error)}).") from None
@@ -103,6 +119,7 @@ def read_run(directory: Path) -> RunRecord:
         evaluated=read_evaluation(directory / EVALUATION),
         directory=directory,
         run_id=run_id,
+        weights=weights,
     )
 
 
@@ -116,13 +133,7 @@ def _described(directory: Path) -> dict[str, Any]:
 def _status(directory: Path, done: int, wanted: int) -> str:
     if done >= wanted:
         return "FINISHED"
-    try:
-        with alone(directory):
-            return "KILLED"
-    except Busy:
-        return "RUNNING"
-    except UsageError:  # a folder that may only be read
-        return "KILLED"
+    return "RUNNING" if is_held(directory) else "KILLED"
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -173,16 +184,27 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
         method: Scores(
             tuple("/".join(row[place] for place in image) for row in own_rows),
             tuple("/".join(row[place] for place in unit) for row in own_rows),
-            {name: np.array([float(row[columns[name]]) for row in own_rows]) for name in table.metrics},
+            {name: np.array([_finite(row[columns[name]]) for row in own_rows]) for name in table.metrics},
         )
         for method, own_rows in by_method.items()
     }
+    for method, scores in methods.items():
+        if len(set(scores.images)) < len(scores.images):
+            raise ValueError(f"{method!r} has an image twice")
     if table.result not in methods:
         raise ValueError(f"no scores of {table.result!r}")
     tested_on = {"images": str(summary["tested_on"])}
     if "noise" in summary:
         tested_on["noise"] = json.dumps(summary["noise"], sort_keys=True)
-    return Evaluated(methods, table.result, tested_on, str(summary["interval"]), str(summary.get("label", "")))
+    label, weights = str(summary.get("label", "")), summary.get("weights_sha256")
+    return Evaluated(methods, table.result, tested_on, str(summary["interval"]), label, weights)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"a score is {text}")
+    return value
 
 
 def _tuple(value: Any) -> Any:

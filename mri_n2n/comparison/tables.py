@@ -8,16 +8,16 @@ from typing import Any
 
 from mri_n2n.comparison.arms import Arm
 from mri_n2n.comparison.compared import Comparison
-from mri_n2n.comparison.curves import PSNR
+from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.paired import Difference, Quality
-from mri_n2n.comparison.records import RunRecord
+from mri_n2n.comparison.records import Curve, RunRecord
 from mri_n2n.intervals import Estimate
 
 FORMAT = "mri-n2n comparison 1"
 HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
 DIGITS = {"psnr": 2}
 POINTS = 200  # of a curve that are kept
-CURVES = ("loss", PSNR)
+CURVES = ("loss", PSNR, FLOWN)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def _qualities(comparison: Comparison) -> Table:
         if arm.name in _names(comparison.qualities)
     ]
     heading = ("run", *(heading_of(metric) for metric in metrics), *(("seeds, dB",) if several else ()))
-    note = f"{comparison.images} images. Brackets: {comparison.interval}." + (
+    images = f"{comparison.images} images. " if comparison.images else ""
+    note = f"{images}Brackets: {comparison.interval}." + (
         " Means over seeds; seeds: each one's mean." if several else ""
     )
     return Table("Scores", heading, tuple(_filled(row, len(heading)) for row in rows), note)
@@ -210,12 +211,15 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _run(run: RunRecord, seed: str) -> dict[str, Any]:
-    curves = {
-        name: [list(point) for point in curve[:: max(1, -(-len(curve) // POINTS))]]
-        for name, curve in run.curves.items()
-        if name.startswith(CURVES)
-    }
+    shown = {name: _thinned(curve) for name, curve in run.curves.items() if name.startswith(CURVES)}
+    curves = {name: [list(point) for point in curve] for name, curve in shown.items()}
     return {"name": run.name, "seed": seed, "domain": run.domain, "status": run.status, "curves": curves}
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most about POINTS points, the last one among them."""
+    every = max(1, -(-len(curve) // POINTS))
+    return [*curve[:-1:every], *curve[-1:]]
 
 
 def _plain(value: Any) -> Any:

@@ -5,17 +5,17 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mri_n2n.comparison.curves import PSNR
-from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation
+from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation, read_run
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError, one_line
 from mri_n2n.run_files import EVALUATION
-from mri_n2n.tracking import EXPERIMENT, SQLITE, tracking_uri
+from mri_n2n.tracking import SQLITE, experiment_of, experiment_title, told, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CURVES = ("seconds", "images_per_second", "loss", "validation/")
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 PAGE = 200
-OURS = "kind"  # a parameter that every run of ours has
+STEPS = "optimisation.steps"
 PARENT = "seeds"  # a metric of the parent of several, which may have it, too
 
 
@@ -40,16 +40,23 @@ def tracked_run(identifier: str) -> RunRecord:
         return _record(client, client.get_run(identifier))
 
 
-def tracked_runs(text: str = "") -> list[RunRecord]:
-    """The runs that a filter in MLflow's language finds (all, if empty), the oldest first; parents of runs left out."""
+def tracked_runs(text: str = "", here: Mapping[str, Path] | None = None) -> list[RunRecord]:
+    """The runs that a filter in MLflow's language finds (all, if empty), the oldest first; parents of runs left out.
+
+    here: the directories of those that are read from there, by MLflow's identifier.
+    """
+    known = here or {}
     with _answering() as client:
-        return [_record(client, run) for run in _found(client, text)]
+        return [
+            read_run(known[run.info.run_id]) if run.info.run_id in known else _record(client, run)
+            for run in _found(client, text)
+        ]
 
 
-def tracked_named(name: str) -> list[RunRecord]:
+def tracked_named(name: str, here: Mapping[str, Path]) -> list[RunRecord]:
     """The runs that MLflow knows by a name."""
     quote = '"' if "'" in name else "'"
-    return tracked_runs(f"attributes.run_name = {quote}{name}{quote}")
+    return tracked_runs(f"attributes.run_name = {quote}{name}{quote}", here)
 
 
 def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
@@ -75,6 +82,22 @@ def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
         raise UsageError(f"cannot understand the filter {text!r} ({one_line(error)}).") from None
 
 
+def sent_before(tag: str, value: str) -> str | None:
+    """The identifier of the run that has a tag, and where that is, if there is one that was sent to its end.
+
+    One that was not is removed. Raises `UsageError` where MLflow does not answer.
+    """
+    if not has_store():
+        return None
+    with _answering() as client:
+        experiment = experiment_of(client)
+        for run in client.search_runs([experiment], f"tags.`{tag}` = '{value}'") if experiment else ():
+            if run.info.status in ("FINISHED", "KILLED"):
+                return f"{run.info.run_id} at {told(tracking_uri())}"
+            client.delete_run(run.info.run_id)
+    return None
+
+
 @contextmanager
 def _answering() -> Iterator["MlflowClient"]:
     """A client; what it meets becomes one line."""
@@ -84,41 +107,48 @@ def _answering() -> Iterator["MlflowClient"]:
 
     uri = tracking_uri()
     if not has_store():
-        raise UsageError(f"no MLflow store at {uri}. Name run directories, or set MLFLOW_TRACKING_URI.")
+        raise UsageError(f"no MLflow store at {told(uri)}. Name run directories, or set MLFLOW_TRACKING_URI.")
     try:
         yield MlflowClient(uri)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UsageError(f"MLflow at {uri}: {one_line(error)}") from error
-        raise UsageError(f"MLflow at {uri} does not give its runs ({one_line(error)}).") from error
+            raise UsageError(f"MLflow at {told(uri)}: {told(one_line(error))}") from error
+        raise UsageError(f"MLflow at {told(uri)} does not give its runs ({told(one_line(error))}).") from error
     except (SQLAlchemyError, OSError) as error:
-        raise UsageError(f"MLflow at {uri} does not answer ({type(error).__name__}).") from error
+        raise UsageError(f"MLflow at {told(uri)} does not answer ({type(error).__name__}).") from error
 
 
 def _found(client: "MlflowClient", text: str) -> Iterator["TrackedRun"]:
-    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    experiment = client.get_experiment_by_name(title)
+    experiment = experiment_of(client)
     if experiment is None:
-        raise UsageError(f"MLflow at {tracking_uri()} has no experiment {title!r}. Name it by MLFLOW_EXPERIMENT_NAME.")
+        raise UsageError(
+            f"MLflow at {told(tracking_uri())} has no experiment {experiment_title()!r}. Name it by "
+            "MLFLOW_EXPERIMENT_NAME."
+        )
     token = None
     while True:
-        page = client.search_runs([experiment.experiment_id], text, 1, PAGE, ["attributes.start_time ASC"], token)
-        yield from (run for run in page if OURS in run.data.params and PARENT not in run.data.metrics)
+        page = client.search_runs([experiment], text, 1, PAGE, ["attributes.start_time ASC"], token)
+        yield from (run for run in page if _is_ours(run) and PARENT not in run.data.metrics)
         token = page.token
         if not token:
             return
 
 
+def _is_ours(run: "TrackedRun") -> bool:
+    """Whether it has the parameters that every run of this program has."""
+    return run.data.params.get("kind") == "Recipe" and run.data.params.get(STEPS, "").isdecimal()
+
+
 def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
     name, parameters = str(run.info.run_name), dict(run.data.params)
-    if OURS not in parameters:
+    if not _is_ours(run):
         raise UsageError(f"{name} in MLflow is not a run of this program, or its parameters are not there yet.")
     curves: dict[str, Curve] = {
         metric: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
         for metric in run.data.metrics
         if metric.startswith(CURVES)
     }
-    wanted = int(parameters["optimisation.steps"])
+    wanted = int(parameters[STEPS])
     last = max((curve[-1][0] for metric, curve in curves.items() if metric.startswith(PSNR)), default=0)
     with tempfile.TemporaryDirectory() as folder:
         evaluated = None
@@ -126,7 +156,7 @@ def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
             evaluated = read_evaluation(_fetched_evaluation(client, run.info.run_id, name, Path(folder)))
     return RunRecord(
         name=name,
-        place=f"{run.info.run_id} at {tracking_uri()}",
+        place=f"{run.info.run_id} at {told(tracking_uri())}",
         domain=parameters.get("domain", ""),
         status=str(run.info.status),
         steps=(wanted if run.info.status == "FINISHED" else last, wanted),
@@ -158,9 +188,9 @@ def serve(port: int, say: Callable[[str], object]) -> NoReturn:
     """Become MLflow's own server on the store, for this machine alone. Raises `UsageError` where it cannot."""
     uri = tracking_uri()
     if uri.startswith(("http:", "https:")):
-        raise UsageError(f"the runs are on a server, which has pages of its own: {uri}")
+        raise UsageError(f"the runs are on a server, which has pages of its own: {told(uri)}")
     if not has_store():
-        raise UsageError(f"no MLflow store at {uri} yet. It comes with the first run.")
+        raise UsageError(f"no MLflow store at {told(uri)} yet. It comes with the first run.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mri_n2n.comparison.arms import SEED, Arm
 from mri_n2n.comparison.compared import Comparison, Cost
-from mri_n2n.comparison.curves import PSNR, Milestone, watched
+from mri_n2n.comparison.curves import Milestone, course, watched
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import RunRecord
 from mri_n2n.comparison.tables import FORMAT, tables_of
@@ -56,7 +56,7 @@ def _curves(comparison: Comparison) -> list[Chart]:
             title = arm.name if len(arm.runs) == 1 else f"{arm.name}, seed {seed}"
             method = watched(run)
             if method is not None:
-                validation[title] = run.curves[PSNR + method]
+                validation[title] = course(run, method)
             if "loss" in run.curves:
                 losses[title] = run.curves["loss"]
     return compared_curves(validation, losses)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     run = made_run(tmp_path / "run", gain=5.0)
+    (run / "report.html").write_text("a page")
     (run / "training-state.pt").write_bytes(b"not for others")
     (run / "tracking.json").write_text('{"run_id": "here", "uri": "sqlite:///secret/place"}')
     path = tmp_path / "run.zip"
@@ -56,7 +58,55 @@ def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, own_sto
     client = MlflowClient(own_store)
     info = client.get_run(identifier).info
     assert (info.start_time, info.end_time) == (1000, 3000)  # when it was trained, not when it was uploaded
-    assert {part.path for part in client.list_artifacts(identifier)} >= {"network.json", "network-00.safetensors"}
+    parts = {part.path for part in client.list_artifacts(identifier)}
+    assert parts >= {"network.json", "network-00.safetensors", "report.html"}
+
+
+def test_once(archive: Path, own_store: str) -> None:
+    from mlflow import MlflowClient
+
+    first = upload_archive(archive)
+    assert upload_archive(archive) == first
+    client = MlflowClient(own_store)
+    experiment = client.get_experiment_by_name("mri-n2n").experiment_id
+    (run,) = client.search_runs([experiment])
+    client.update_run(run.info.run_id, "RUNNING")  # as an upload that was cut off leaves it
+    assert upload_archive(archive) != first
+    assert len(client.search_runs([experiment])) == 1
+
+
+BAD_RUNS = {
+    "a line without a time": ("metrics.jsonl", '{"step": 1, "loss": 1.0}\n'),
+    "a name that MLflow refuses": ("metrics.jsonl", '{"step": 1, "time": 1, "lo$s": 1.0}\n'),
+    "no number": ("metrics.jsonl", '{"step": 1, "time": 1, "loss": NaN}\n'),
+    "a summary without methods": ("evaluation/summary.json", "{}"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_RUNS)
+def test_a_damaged_run_leaves_nothing_in_the_store(tmp_path: Path, own_store: str, what: str) -> None:
+    from mlflow import MlflowClient
+
+    run = made_run(tmp_path / "bad")
+    record = read_run(run)
+    name, content = BAD_RUNS[what]
+    (run / name).write_text(content)
+    export_run(record, tmp_path / "bad.zip")
+    with pytest.raises(UsageError, match="holds a run that is damaged"):
+        upload_archive(tmp_path / "bad.zip")
+    client = MlflowClient(own_store)
+    assert client.get_experiment_by_name("mri-n2n") is None
+
+
+def test_a_killed_run_arrives_up_to_its_last_whole_line(tmp_path: Path, own_store: str) -> None:
+    run = made_run(tmp_path / "killed", steps=(50, 100))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 110, "time": 1, "lo')
+    os.utime(run / "network.json", (0, 0))  # a file of 1970
+    export_run(read_run(run), tmp_path / "killed.zip")
+    tracked = find_run(upload_archive(tmp_path / "killed.zip").split(" ")[0])
+    assert tracked.status == "KILLED"
+    assert list(tracked.curves["loss"]) == [(50, 1.0)]
 
 
 def test_what_is_not_exported(tmp_path: Path, archive: Path) -> None:
@@ -132,6 +182,10 @@ REFUSED: dict[str, Change] = {
     "a bomb": swelling,
     "a name that climbs": renamed(".."),
     "a name with a folder": renamed("a/b"),
+    "no name": renamed(""),
+    "a name of two lines": renamed("a\nb"),
+    "a name with colours": renamed("\x1b[31mred"),
+    "a name with a drive": renamed("C:evil"),
     "another format": telling(format="mri-n2n archive 9"),
     "no record": lambda files, contents: (files.pop("run/run.json"), contents["files"].pop("run.json")),
     "a changed file": lambda files, contents: files.update({"run/run.json": files["run/run.json"].swapcase()}),

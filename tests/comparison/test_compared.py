@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel, wilcoxon
 
 from mri_n2n.comparison.arms import arms_of
 from mri_n2n.comparison.compared import compare
+from mri_n2n.comparison.overview import shown
 from mri_n2n.comparison.paired import Quality
 from mri_n2n.comparison.records import read_run
 from mri_n2n.comparison.tables import as_csv, as_json, markdown
@@ -168,3 +169,70 @@ def test_twenty_runs_with_a_thousand_images_take_seconds(tmp_path: Path) -> None
     as_json(found)
     assert time.process_time() - began < 3.0
     assert len(found.arms) == 20
+
+
+def test_runs_of_one_seed_are_not_taken_together(tmp_path: Path) -> None:
+    """Whether a change of the program changed a result is asked by comparing runs that differ in nothing else."""
+    for name, gain in (("before", 5.0), ("after", 7.0)):
+        for seed in (0, 1):
+            run = made_run(tmp_path / f"{name}-seed{seed}", seed=seed, gain=gain)
+            described = json.loads((run / "run.json").read_text())
+            described["environment"]["commit"] = name
+            (run / "run.json").write_text(json.dumps(described))
+    order = ("before-seed0", "after-seed0", "after-seed1", "before-seed1")
+    found = compare([read_run(tmp_path / name) for name in order])
+    assert [(arm.name, arm.seeds) for arm in found.arms] == [("before", ["0", "1"]), ("after", ["0", "1"])]
+    assert found.parameters == {"environment.commit": ("before", "after")}
+    assert found.differences[0].value.mean == pytest.approx(2.0)
+    twice = compare([read_run(tmp_path / "before-seed0"), read_run(made_run(tmp_path / "x" / "before-seed0"))])
+    assert [arm.name for arm in twice.arms] == ["before-seed0 (1)", "before-seed0 (2)"]
+    mixed = compare([read_run(tmp_path / name) for name in ("before-seed0", "after-seed1")])
+    assert "before has runs of several commits" in " ".join(mixed.notes)
+
+
+def test_seeds_scored_on_other_images_have_no_mean(tmp_path: Path) -> None:
+    first = read_run(made_run(tmp_path / "run-seed0", gain=1.0))
+    other = read_run(made_run(tmp_path / "run-seed1", seed=1, gain=3.0, tested_on="others", rows=range(20, 25)))
+    found = compare([first, other], different_data=True)
+    assert [arm.name for arm in found.arms] == ["run-seed0", "run-seed1"]
+    assert "12 images" not in markdown(found)
+
+
+def test_methods_with_fewer_images_are_compared_on_those(tmp_path: Path) -> None:
+    """As of photographs, where a method that leaves an image as it is has no PSNR of it."""
+    run = made_run(tmp_path / "run", gain=2.0)
+    table = run / "evaluation/slices.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.startswith("subject-3,3,3,input")) + "\n")
+    record = read_run(run)
+    assert "11 images" in shown(record)[1].note
+    found = compare([record, read_run(made_run(tmp_path / "other", recipe={"k": 1}))], method="input")
+    assert found.images == ROWS - 1
+    table.write_text("\n".join([*lines, lines[-1]]) + "\n")
+    with pytest.raises(UsageError, match="has an image twice"):
+        read_run(run)
+    table.write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 2)[0] + ",nan,0.9"]) + "\n")
+    with pytest.raises(UsageError, match="a score is nan"):
+        read_run(run)
+
+
+def test_what_a_reader_must_know_is_noted(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "stale", recipe={"task": {"corruption": {"acceleration": 4}}})
+    for name, key, value in (("evaluation/summary.json", "weights_sha256", "old"), ("network.json", "sha256", "new")):
+        content = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps(content | {key: value}))
+    other = read_run(made_run(tmp_path / "other", recipe={"task": {"corruption": {"acceleration": 10}}}))
+    notes = " ".join(compare([read_run(run), other]).notes)
+    assert "stale was trained on after it was evaluated" in notes
+    assert "not how they are sampled" in notes
+
+
+def test_a_flight_has_a_course_and_a_curve_keeps_its_end(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "flight", tested_on=None)
+    points = [{"step": step, "time": 1, "online/psnr/network": float(step)} for step in range(401)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    found = compare([read_run(run), read_run(made_run(tmp_path / "other", tested_on=None, recipe={"k": 1}))])
+    assert found.milestones[0].final.mean == 400.0
+    curve = as_json(found)["arms"][0]["runs"][0]["curves"]["online/psnr/network"]
+    assert curve[-1] == [400, 400.0]
+    assert len(curve) <= 202

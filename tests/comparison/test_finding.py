@@ -50,6 +50,8 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> P
         client = MlflowClient("sqlite:///mlflow.db")
         experiment = client.get_experiment_by_name("mri-n2n").experiment_id
         client.create_run(experiment, run_name="foreign")
+        other = client.create_run(experiment, run_name="of another project").info.run_id
+        client.log_param(other, "kind", "Recipe")
         parent = client.create_run(experiment, run_name="several").info.run_id
         client.log_param(parent, "kind", "Recipe")
         client.log_param(parent, "loss", "ht")
@@ -81,9 +83,12 @@ def test_by_folder_name_and_filter_without_a_store(tmp_path: Path, monkeypatch: 
         ("params.loss = 'l3'", "no run is found by the filter"),
         ("params.loss = 'ht", "cannot understand the filter"),
         ("0" * 32, "no MLflow store"),
+        ("params.loss = '" + "x" * 5000 + "'", "no run is found by the filter"),
+        ("nul\0", "no run"),
     ):
         with pytest.raises(UsageError, match=problem):
             find_runs([word])
+    assert len(find_runs(["elsewhere", str(tmp_path / "elsewhere")])) == 1
     with pytest.raises(UsageError, match="names 3 runs"):
         find_run("study")
 
@@ -140,6 +145,11 @@ def test_a_run_that_is_here_is_read_from_its_folder(store: Path, tmp_path: Path,
     identifier = sent(made_run(copied / "runs" / "here", recipe={"loss": "mine"}))
     assert find_run(identifier).directory == Path("runs/here")
     assert find_runs(["params.loss = 'mine'"])[0].directory == Path("runs/here")
+    (gone,) = store.rglob(f"{identifier}/artifacts/evaluation")
+    shutil.rmtree(gone)
+    assert find_runs(["params.loss = 'mine'"])[0].evaluated is not None
+    (made_run(copied / "runs" / "odd") / "tracking.json").write_text("[]")
+    assert find_run(identifier).directory == Path("runs/here")
 
 
 def test_what_is_wrong_with_a_store(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -159,6 +169,24 @@ def test_what_is_wrong_with_a_store(store: Path, tmp_path: Path, monkeypatch: An
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
     with pytest.raises(UsageError, match="has no experiment 'another'"):
         find_runs(["params.seed = '0'"])
+
+
+def test_what_is_sent_under_an_experiment_s_identifier_is_found_there(own_store: str, monkeypatch: Any) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", MlflowClient(own_store).create_experiment("elsewhere"))
+    sent(made_run(Path("gone") / "run"))
+    shutil.rmtree("gone")
+    assert find_run("run").directory is None
+
+
+def test_no_password_is_shown(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(UsageError) as caught:
+        find_runs(["params.seed = '0'"])
+    assert "127.0.0.1:9" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_deleted_artefacts(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
