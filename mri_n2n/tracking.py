@@ -91,8 +91,8 @@ def mirror(
 ) -> str:
     """Bring MLflow's copy of a run up to date; return the identifier it has there, and where that is.
 
-    Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), new or
-    changed artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). tags: of a run that is begun. Raises `UsageError`.
+    Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), changed
+    artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). tags: of a run that is begun. Raises `UsageError`.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
