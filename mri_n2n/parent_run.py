@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_n2n.durable import read_json, write_json
-from mri_n2n.tracking import PARENT, STATE, UNNAMEABLE, MirrorState, opened, silent, tracking_uri
+from mri_n2n.run_files import PARENT
+from mri_n2n.tracking import STATE, UNNAMEABLE, MirrorState, opened, silent, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,7 @@ from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import MRI, Domain, Recipe, described, rebuilt
-from mri_n2n.run_files import FORMAT, RUN, RUNS, flat, parameters_of
+from mri_n2n.run_files import FORMAT, PARENT, RUN, RUNS, flat, parameters_of, run_name
 from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import read_state
 
@@ -52,8 +52,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name: its directory's."""
-        return self.directory.name
+        """The run's name: see `run_name`."""
+        return run_name(self.directory)
 
     @property
     def command(self) -> str:
@@ -218,7 +218,7 @@ def check_own(folder: Path, option: str = "--output") -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, expected a folder to write to.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / tracking.PARENT).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PARENT).exists():
         raise UsageError(f"{folder} is not empty and not of this program. Choose another {option}.")
 
 

@@ -10,6 +10,7 @@ RUNS = Path("runs")
 RUN = "run.json"
 NETWORK = "network.json"
 EVALUATION = "evaluation"
+PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 LONG = ("poses", "scenes")  # lists that say nothing to a person
 
@@ -27,6 +28,12 @@ class ScoreTable:
     unit: tuple[str, ...]
     metrics: tuple[str, ...]
     result: str
+
+
+def run_name(directory: Path) -> str:
+    """What a run is called: as its folder, after the experiment's name where it belongs to one (`x10-seed-0`)."""
+    own = directory.resolve()
+    return f"{own.parent.name}-{own.name}" if (own.parent / PARENT).exists() else own.name
 
 
 def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -23,6 +23,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mri_n2n.durable import holding, read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.progress import say
+from mri_n2n.run_files import PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "mri-n2n"
 SQLITE = "sqlite:///"
 STATE = "tracking.json"
-PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 METRICS = "metrics.jsonl"
 SUMMARY = Path("evaluation/summary.json")
 UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have

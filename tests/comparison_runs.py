@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ def made_run(
         "environment": {"hardware": "2 CPU threads"},
     }
     (directory / "run.json").write_text(json.dumps(described))
-    (directory / "network.json").write_text(json.dumps({"step": steps[0]}))
-    (directory / "network-00.safetensors").write_bytes(b"weights")
+    weights = b"weights of %d" % seed
+    network = {"step": steps[0], "weights": "network-00.safetensors", "sha256": sha256(weights).hexdigest()}
+    (directory / "network.json").write_text(json.dumps(network))
+    (directory / "network-00.safetensors").write_bytes(weights)
     points = [
         {"step": 0, "time": 1000, "validation/psnr/input": 20.0, "validation/psnr/network": 10.0},
         {"step": 50, "time": 2000, "loss": 1.0, "seconds": 30.0, "images_per_second": 4.0},

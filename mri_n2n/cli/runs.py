@@ -1,6 +1,7 @@
 """The commands that look at runs: `runs list`, `show`, `compare`, `export`, `upload`, `ui`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -40,7 +41,8 @@ def list_command(
         return
     _print(listed(records))
     if len(records) > 1:
-        typer.echo(f"\nNext: mri-n2n runs compare {records[0].called} {records[1].called}")
+        first, second = (quote((record.run_id if store else None) or record.called) for record in records[:2])
+        typer.echo(f"\nNext: mri-n2n runs compare {first} {second}")
 
 
 @runs.command("show")
@@ -84,10 +86,10 @@ def compare_command(
         raise UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}, or say --format.")
     comparison = compare(find_runs(words), method=method, different_data=different_data, grouped=not each)
     if chosen == "text" and output is None:
-        for table in tables_of(comparison):
-            _print(table)
         for note in comparison.notes:
             typer.echo(f"- {note}")
+        for table in tables_of(comparison):
+            _print(table)
         return
     text = {
         "csv": lambda: as_csv(comparison),
@@ -118,8 +120,8 @@ def export_command(
     size = export_run(record, path, overwrite=overwrite)
     typer.echo(f"Written: {path} ({size / 1e6:.1f} MB)")
     if record.directory is not None and not (record.directory / "report.html").exists():
-        typer.echo(f"It has no report. To pack one, too: mri-n2n report {record.called}, then export again.")
-    typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {path}")
+        typer.echo(f"It has no report. To pack one, too: mri-n2n report {quote(record.called)}, then export again.")
+    typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {quote(str(path))}")
 
 
 @runs.command("upload")

@@ -16,9 +16,9 @@ from typing import Any
 
 from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import sent_before
-from mri_n2n.durable import alone, replacing, sha256_of, writing
+from mri_n2n.durable import alone, read_json, replacing, sha256_of, sha256_of_all, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import RUN, parameters_of
+from mri_n2n.run_files import NETWORK, RUN, parameters_of
 from mri_n2n.tracking import METRICS, SUMMARY, UNNAMEABLE, mirror
 
 FORMAT = "mri-n2n archive 1"
@@ -58,6 +58,7 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
         raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
+    check_network(directory)
     with alone(directory):
         names = sorted(
             name
@@ -72,6 +73,19 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
             for name, file in files.items():
                 archive.write(file, f"{run.name}/{name}")
     return path.stat().st_size
+
+
+def check_network(directory: Path) -> None:
+    """Raise `UsageError` unless a run's directory has the network that its description tells of."""
+    described = read_json(directory / NETWORK, "network")
+    try:
+        weights = directory / Path(str(described["weights"])).name
+        if not weights.exists() or sha256_of(weights) != described["sha256"]:
+            raise ValueError("its weights are missing or damaged")
+    except UNREADABLE as error:
+        raise UsageError(
+            f"{directory} has no whole network ({one_line(error)}). Finish or repeat its training."
+        ) from None
 
 
 def _writer(path: Path) -> zipfile.ZipFile:
@@ -121,8 +135,8 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         raise ValueError("it holds a link")
     names = archive.namelist()
     if set(names) != expected or len(names) != len(expected):
-        stranger = next((own for own in names if own not in expected), "a file twice or not at all")
-        raise ValueError(f"it holds {stranger!r}, which it does not tell of")
+        strangers = [own for own in names if own not in expected]
+        raise ValueError(f"it holds {strangers[0]!r}, untold" if strangers else "it has a file twice, or not at all")
     sizes = [int(Part(**part).size) for part in contents["files"].values()]
     if min(sizes) < 0 or sum(sizes) > MOST:
         raise ValueError("its files are too large")
@@ -135,7 +149,7 @@ def _extract(archive: zipfile.ZipFile, name: str, target: Path, part: Part) -> N
     digest, left = hashlib.sha256(), part.size
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(name) as source, target.open("xb") as file:
+    with writing(target), archive.open(name) as source, target.open("xb") as file:
         while block := source.read(min(BLOCK, left + 1)):
             left -= len(block)
             if left < 0:
@@ -153,10 +167,16 @@ def upload_archive(path: Path) -> str:
     anything is sent, or MLflow does not answer.
     """
     with unpacked(path) as directory:
-        record = read_run(directory)
+        try:
+            record = read_run(directory)
+            check_network(directory)
+        except UsageError as error:
+            raise UsageError(
+                f"{path} holds a run that is damaged: {str(error).replace(str(directory), 'it')}"
+            ) from None
         described = json.loads((directory / RUN).read_text(encoding="utf-8"))
         size = _whole_lines(directory, path)
-        digest = sha256_of(path)
+        digest = sha256_of_all(sorted(own for own in directory.rglob("*") if own.is_file()))
         if known := sent_before(DIGEST, digest):
             return known
         return mirror(

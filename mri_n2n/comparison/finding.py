@@ -9,7 +9,7 @@ from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import IDENTIFIER, has_store, matching, tracked_named, tracked_run, tracked_runs
 from mri_n2n.durable import reading
 from mri_n2n.errors import UNREADABLE, UsageError
-from mri_n2n.run_files import RUN, RUNS
+from mri_n2n.run_files import RUN, RUNS, run_name
 from mri_n2n.tracking import STATE
 
 DEEP = 3  # folders below one another in which runs are looked for
@@ -70,6 +70,8 @@ def _named(word: str) -> list[RunRecord]:
             return [read_run(directory) for directory in directories]
     if COMPARES.search(word):
         return _filtered(word)
+    if called := [run for run in directories_in(RUNS) if run_name(run) == word] if RUNS.is_dir() else []:
+        return [read_run(run) for run in called]
     here = _by_identifier()
     if IDENTIFIER.fullmatch(word):
         return [read_run(here[word])] if word in here else [tracked_run(word)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.durable import is_held, read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, RUNS, ScoreTable, parameters_of
+from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, RUNS, ScoreTable, parameters_of, run_name
 from mri_n2n.tracking import METRICS, STATE
 
 Curve = Sequence[tuple[int, float]]
@@ -109,7 +109,7 @@ def read_run(directory: Path) -> RunRecord:
     except UNREADABLE as error:
         raise UsageError(f"{directory} is not a run of this program, or damaged ({one_line(error)}).") from None
     return RunRecord(
-        name=directory.resolve().name,
+        name=run_name(directory),
         place=str(directory),
         domain=domain,
         status=_status(directory, done, wanted),
@@ -168,7 +168,7 @@ def read_evaluation(folder: Path) -> Evaluated | None:
         table = ScoreTable(**{name: _tuple(value) for name, value in summary["scores"].items()})
         text = (folder / Path(table.file).name).read_text(encoding="utf-8")
         return evaluation_of(summary, table, text)
-    except UNREADABLE as error:
+    except (csv.Error, *UNREADABLE) as error:
         raise UsageError(f"cannot read the scores in {folder} ({one_line(error)}). Evaluate the run again.") from None
 
 

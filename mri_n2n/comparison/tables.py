@@ -126,7 +126,12 @@ def _costs(comparison: Comparison) -> Table:
         )
         for arm, cost in zip(comparison.arms, comparison.costs, strict=True)
     )
-    return Table("Cost", ("run", "runs", "training, s", "images/s", "on"), rows, "Means over the runs of each.")
+    return Table(
+        "Cost",
+        ("run", "runs", "training, s", "images/s", "on"),
+        rows,
+        "Means over the runs of each; evaluations while training are not counted.",
+    )
 
 
 def _several(comparison: Comparison) -> bool:
@@ -161,12 +166,11 @@ def _filled(row: Sequence[str], width: int) -> tuple[str, ...]:
 
 def markdown(comparison: Comparison) -> str:
     """All tables as Markdown."""
-    parts = []
+    parts = ["\n".join(f"- {note}" for note in comparison.notes)] if comparison.notes else []
     for table in tables_of(comparison):
         lines = [table.heading, ("---",) * len(table.heading), *table.rows]
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         parts.append(f"## {table.title}\n\n{text}" + (f"\n\n{table.note}" if table.note else ""))
-    parts += [f"- {note}" for note in comparison.notes]
     return "\n\n".join(parts) + "\n"
 
 

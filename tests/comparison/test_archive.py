@@ -1,5 +1,6 @@
 """A run as one file: it arrives as it left, and what somebody else made of the file is refused."""
 
+import hashlib
 import io
 import json
 import os
@@ -66,7 +67,9 @@ def test_once(archive: Path, own_store: str) -> None:
     from mlflow import MlflowClient
 
     first = upload_archive(archive)
-    assert upload_archive(archive) == first
+    again = archive.with_name("again.zip")
+    export_run(read_run(archive.parent / "run"), again)
+    assert upload_archive(again) == first
     client = MlflowClient(own_store)
     experiment = client.get_experiment_by_name("mri-n2n").experiment_id
     (run,) = client.search_runs([experiment])
@@ -96,6 +99,23 @@ def test_a_damaged_run_leaves_nothing_in_the_store(tmp_path: Path, own_store: st
         upload_archive(tmp_path / "bad.zip")
     client = MlflowClient(own_store)
     assert client.get_experiment_by_name("mri-n2n") is None
+
+
+@pytest.mark.parametrize("name", ["network-00.safetensors", "network.json", "evaluation/summary.json"])
+def test_a_run_without_its_network_is_neither_packed_nor_taken(archive: Path, tmp_path: Path, name: str) -> None:
+    run = read_run(tmp_path / "run")
+    (tmp_path / "run" / name).write_text("[]")
+    if name.startswith("network"):
+        with pytest.raises(UsageError, match="has no whole network"):
+            export_run(run, tmp_path / "other.zip")
+
+    def damaged(files: dict[str, bytes], contents: dict[str, Any]) -> None:
+        files[f"run/{name}"] = b"[]"
+        contents["files"][name] = {"size": 2, "sha256": hashlib.sha256(b"[]").hexdigest()}
+
+    with pytest.raises(UsageError, match=r"changed\.zip holds a run that is damaged") as caught:
+        upload_archive(changed(archive, damaged))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_killed_run_arrives_up_to_its_last_whole_line(tmp_path: Path, own_store: str) -> None:
@@ -141,8 +161,6 @@ def changed(archive: Path, change: Change, links: tuple[str, ...] = ()) -> Path:
 
 def adding(name: str, content: bytes = b"x") -> Change:
     def add(files: dict[str, bytes], contents: dict[str, Any]) -> None:
-        import hashlib
-
         files[f"run/{name}"] = content
         contents["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 

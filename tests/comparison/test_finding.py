@@ -263,9 +263,12 @@ def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) 
     assert "arm-1" in answer.out
     assert "broken" in answer.err
     assert "mri-n2n runs compare arm-0 arm-1" in answer.out
-    made_run(tmp_path / "runs" / "sweep" / "seed-0")
-    assert "sweep/seed-0 " in cli("runs", "list").out
-    assert cli("runs", "show", "sweep/seed-0").code == 0
+    made_run(tmp_path / "runs" / "a sweep" / "seed-0")
+    (tmp_path / "runs" / "a sweep" / "experiment.json").write_text('{"name": "a sweep"}')
+    assert "mri-n2n runs compare 'a sweep/seed-0' arm-" in cli("runs", "list", "a sweep", "arm-0").out
+    assert "a sweep/seed-0" in cli("runs", "show", "a sweep-seed-0").out
+    answer = cli("runs", "export", "a sweep/seed-0")
+    assert "runs upload 'a sweep-seed-0.zip'" in answer.out
     assert "loss 1" in cli("runs", "show", "arm-1").out
     answer = cli("runs", "compare", "arm-0", "arm-1")
     assert "arm-1 − arm-0   +1.00 [+1.00, +1.00]" in answer.out
