@@ -59,3 +59,5 @@ def decoded_size(content: bytes, kind: Literal["png", "webp"]) -> tuple[int, int
             return picture.size
     except UnidentifiedImageError:
         raise ValueError(f"no {kind} picture") from None
+    except Image.DecompressionBombError:
+        raise ValueError("too large a picture") from None

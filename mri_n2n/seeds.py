@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.comparison.curves import HIGH, LOW, PSNR
 from mri_n2n.drawing import draw_courses
 from mri_n2n.durable import write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
@@ -21,8 +23,8 @@ from mri_n2n.training.world import ALONE, World
 
 MOST = 1000
 VALIDATION = "validation/"
-ENDS = ("_low/", "_high/")  # of a run's intervals, which are over images
 RANGE = re.compile(r"([0-9]{1,19})\.\.([0-9]{1,19})")
+PLACE = re.compile(r"seed-(?:0|[1-9][0-9]*)")
 LIST = re.compile(r"[0-9]{1,19}(,[0-9]{1,19})*")
 
 
@@ -66,22 +68,23 @@ def train_seeds(
     """Train `recipe` under every seed, each run in a folder of its own under `directory`, and compare how they end.
 
     Runs that are finished are not trained again, a stopped one is gone on with. begin: makes a run's folder. train:
-    trains it, to its end or until a signal, and is told whether to resume. Returns the summary, or None if a signal
-    stopped a training: the same call then goes on with it. Raises, before anything is trained, where the folder holds
-    something else, or runs of another recipe.
+    trains it, to its end or until a signal, and is told whether to resume. Returns the summary, which is also of
+    finished runs of other seeds that lie there, or None if a signal stopped a training: the same call then goes on with
+    it. Raises, before anything is trained, where the folder holds something else, or runs of another recipe or data.
     """
-    recipes = {directory / f"seed-{seed}": replace(recipe, seed=seed) for seed in seeds}
 
     def announce() -> None:
         check_own(directory, "--run-name")
-        for place, own in recipes.items():
-            if (place / "run.json").exists():
-                check_same_recipe(open_run(place, domain), own, "--run-name")
+        known = _there(directory, domain)
+        for run in known:
+            check_same_recipe(run, replace(recipe, seed=int(run.name.removeprefix("seed-"))), "--run-name")
+            known[0].check_data(run.data["fingerprint"])
         announce_experiment(directory)
 
     world.first(announce, lambda: None)
     runs = []
-    for place, own in recipes.items():
+    for seed in seeds:
+        place, own = directory / f"seed-{seed}", replace(recipe, seed=seed)
         run = world.first(partial(_begun, place, own, domain, begin), partial(open_run, place, domain))
         if world.leads:
             say(f"{place.name}:")
@@ -94,11 +97,36 @@ def train_seeds(
         if status == "KILLED":
             return None
         runs.append(run)
-    return summarise(directory, runs, track=track) if world.leads else ""
+    if not world.leads:
+        return ""
+    for run in _there(directory, domain):
+        if run.recipe.seed in seeds:
+            continue
+        if told := run.unfinished():
+            say(f"{run.directory} is not named now and left out. {told}")
+        else:
+            runs.append(run)
+    return summarise(directory, sorted(runs, key=lambda run: run.recipe.seed), track=track)
+
+
+def _there(directory: Path, domain: Domain) -> list[Run]:
+    """The runs of seeds that lie in a folder."""
+    places = [path for path in directory.glob("seed-*") if PLACE.fullmatch(path.name) and (path / "run.json").exists()]
+    return sorted((open_run(place, domain) for place in places), key=lambda run: run.recipe.seed)
 
 
 def _begun(place: Path, recipe: Recipe[Any], domain: Domain, begin: Callable[[Path, Recipe[Any]], Run]) -> Run:
-    return open_run(place, domain) if (place / "run.json").exists() else begin(place, recipe)
+    if (place / "run.json").exists():
+        return open_run(place, domain)
+    others = _there(place.parent, domain)
+    run = begin(place, recipe)
+    try:
+        for other in others:
+            other.check_data(run.data["fingerprint"])
+    except UsageError:
+        shutil.rmtree(place)
+        raise
+    return run
 
 
 def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> str:
@@ -118,9 +146,9 @@ def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> st
     )
     table = _table(spreads, seeds)
     write_text(directory / "seeds.md", table + "\n")
-    for name in [name for name in spreads if name.startswith("validation/psnr/")][-1:]:
+    for name in [name for name in spreads if name.startswith(PSNR)][-1:]:
         courses = {f"seed {run.recipe.seed}": run.metric(name) for run in runs}
-        draw_courses(directory / "seeds.png", courses, f"validation PSNR of {name.split('/', 2)[2]}, dB")
+        draw_courses(directory / "seeds.png", courses, f"validation PSNR of {name.removeprefix(PSNR)}, dB")
     if track:
         metrics = {name: spread.mean for name, spread in spreads.items()}
         metrics |= {
@@ -143,7 +171,7 @@ def _last_validation(run: Run) -> dict[str, float]:
     for entry in map(json.loads, reversed(lines)):
         found = {name: float(value) for name, value in entry.items() if name.startswith(VALIDATION)}
         if found:
-            return {name: value for name, value in found.items() if not any(end in name for end in ENDS)}
+            return {name: value for name, value in found.items() if not name.startswith((LOW, HIGH))}  # over images
     return {}
 
 

@@ -193,6 +193,7 @@ def _written(
 ) -> str:
     write_csv(place / "images.csv", [asdict(score) for score in scores])
     content = {
+        "label": run.domain.caution,
         **about,
         "scores": asdict(ScoreTable("images.csv", ("set", "image"), ("set", "image"), ("psnr", "ssim"), NETWORK)),
         "trained_on": run.data["fingerprint"],

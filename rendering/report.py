@@ -63,6 +63,7 @@ def report_on_frames(
     write_csv(place / "views.csv", [asdict(score) for score in scores])
     titles = list(dict.fromkeys(score.method for score in scores))
     content = {
+        "label": run.domain.caution,
         "tested_on": store.fingerprint,
         "scores": asdict(ScoreTable("views.csv", ("scene", "view"), unit_of(scores), ("psnr", "brightness"), NETWORK)),
         "trained_on": run.data["fingerprint"],

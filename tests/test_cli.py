@@ -6,14 +6,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from conftest import Answer
+from rich.console import Console
 
 import mri_n2n
+from mri_n2n.cli.runs import _draw
+from mri_n2n.comparison.tables import Table
 
 CLI = Callable[..., Answer]
 
@@ -281,3 +285,9 @@ def test_a_full_disk_under_standard_output() -> None:
     assert ended.returncode == 2
     assert "disk is full" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_title_of_a_narrow_table_is_one_line() -> None:
+    text = StringIO()
+    _draw(Table("What differs", ("a", "b"), (("1", "2"),)), Console(file=text, width=40))
+    assert text.getvalue().splitlines()[0].rstrip() == "What differs"

@@ -6,6 +6,7 @@ import shutil
 import signal
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import MRI, Recipe
-from mri_n2n.run_directory import Run, open_run
+from mri_n2n.run_directory import Journal, Run, create_run, open_run
 from mri_n2n.seeds import parsed_seeds, train_seeds
 from mri_n2n.slice_training import SliceMonitor, create_slice_run
+from mri_n2n.tracking import METRICS
+from mri_n2n.training.checkpoint import save_state
+from mri_n2n.training.trainer import TrainState, adam
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
 
@@ -149,6 +153,62 @@ def test_a_training_that_fails(
     parent_id = json.loads((tmp_path / "seeds/tracking.json").read_text())["run_id"]
     assert MlflowClient(uri).get_run(parent_id).info.status == "FAILED"
     assert not (tmp_path / "seeds/seed-1").exists()
+
+
+@dataclass
+class Counterfeit:
+    """Trains seeds on data of a fingerprint, in no time: begin and train for `train_seeds`. trained: which seeds."""
+
+    fingerprint: str = "a" * 64
+    trained: list[int] = field(default_factory=list)
+
+    def begin(self, place: Path, recipe: Recipe[Any]) -> Run:
+        return create_run(place, recipe, {"fingerprint": self.fingerprint, "kind": "x"}, torch.device("cpu"))
+
+    def train(self, run: Run, resume: bool) -> bool:
+        run.check_data(self.fingerprint)
+        steps = run.recipe.optimisation.steps
+        if not resume:
+            self.trained.append(run.recipe.seed)
+            Journal(run.directory / METRICS).write(steps, {RESULT: 20.0 + run.recipe.seed})
+            network = run.recipe.network.build()
+            save_state(run.state_path, TrainState(network, adam(network), step=steps), metric_bytes=0)
+        return True
+
+    def __call__(self, directory: Path, recipe: Recipe[Any], *seeds: int) -> None:
+        train_seeds(directory, recipe, seeds, MRI, self.begin, self.train, track=False)
+
+
+def test_seeds_that_were_added_later_are_summarised_together(
+    tmp_path: Path, tiny_recipe: Recipe[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All finished ones that lie there, by number; one that is not finished and not named now is left out and told."""
+    folder, counterfeit = tmp_path / "all", Counterfeit()
+    counterfeit(folder, tiny_recipe, 2, 10)
+    counterfeit.begin(folder / "seed-3", replace(tiny_recipe, seed=3))
+    (folder / "seed-notes").mkdir()
+    capsys.readouterr()
+    counterfeit(folder, tiny_recipe, 0, 1)
+    assert counterfeit.trained == [2, 10, 0, 1]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["seeds"] == [0, 1, 2, 10]
+    assert summary["metrics"][RESULT]["mean"] == pytest.approx(20 + 13 / 4)
+    assert "seed-3 is not named now and left out" in capsys.readouterr().err
+
+
+def test_every_seed_that_lies_there_must_be_of_the_recipe_and_the_data(
+    tmp_path: Path, tiny_recipe: Recipe[Any]
+) -> None:
+    folder = tmp_path / "all"
+    Counterfeit()(folder, tiny_recipe, 0, 1)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    other = replace(tiny_recipe, optimisation=replace(tiny_recipe.optimisation, steps=13))
+    with pytest.raises(UsageError, match="optimisation.steps is 12, not 13"):
+        Counterfeit()(folder, other, 5)
+    with pytest.raises(UsageError, match="the data has changed"):
+        Counterfeit("b" * 64)(folder, tiny_recipe, 5)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (folder / "seed-5").exists()
 
 
 def test_photographs_under_two_seeds(cli: Callable[..., Any], tmp_path: Path, pictures: Path, made_store: Path) -> None:

@@ -173,7 +173,8 @@ def _draw(table: "Table", console: object) -> None:
     from rich.table import Table as Drawn
 
     assert isinstance(console, Console)
-    drawn = Drawn(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold", pad_edge=False)
+    console.print(table.title, style="bold")  # rich would wrap it to the width of the table
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in table.heading:
         drawn.add_column(heading, overflow="fold")
     for row in table.rows:

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from mri_n2n import __version__
+from mri_n2n.comparison.curves import PSNR
 from mri_n2n.durable import making, read_json, sha256_of, write_json, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.evaluation import CONSISTENT, PLAIN
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.recipes import described
 from mri_n2n.reconstruction import label
@@ -120,7 +122,7 @@ def _inference(run: Run, network: torch.nn.Module) -> dict[str, Any]:
 
 def _metadata(run: Run, authors: str, weights_sha256: str) -> dict[str, Any]:
     made_of = "one undersampled measurement" if _simulates(run) else "a noisy scan"
-    scores = run.metric("validation/psnr/network")
+    scores = run.metric(PSNR + (CONSISTENT if _simulates(run) else PLAIN))
     return {
         "schema": SCHEMA,
         "version": __version__,

@@ -1,6 +1,7 @@
 """Charts as SVG whose colours the page decides: they follow it from light to dark."""
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
@@ -21,7 +22,8 @@ SERIES = tuple(f"#0{place}0{place}0f" for place in range(1, 7))
 VARIABLES = {INK: "currentColor", FAINT: "var(--faint)"} | {
     colour: f"var(--series-{place})" for place, colour in enumerate(SERIES, 1)
 }
-STYLES = ("-", "--", "-.", ":", "-", "--")  # told apart without colours
+# Told apart without colours; one fewer than colours, so that only the 31st curve looks like the first.
+STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 4.3  # inches of a chart: on a phone it is shown at nearly that size
 MOST_DOTS = 200  # of a method, before they are summed up in a box
@@ -52,7 +54,8 @@ def curves(
                 above = [value for _, value in high]
                 axes.fill_between(where, below, above, color=colour, alpha=0.15, linewidth=0)
             shown = f"\u200b{label}"  # else a name that begins with an underscore would be left out
-            axes.plot(steps, heights, style, color=colour, label=shown, marker=marker, markersize=4, linewidth=1.8)
+            look = {"linestyle": style, "linewidth": 1.8, "marker": marker, "markersize": 4}
+            axes.plot(steps, heights, color=colour, label=shown, **look)
         values = [value for points in known.values() for _, value in points]
         if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")
@@ -61,7 +64,7 @@ def curves(
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         if len(known) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=1, frameon=False)
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=1, frameon=False, handlelength=3)
 
     return _svg(name, draw, 2.7 + (0.2 * len(known) if len(known) > 1 else 0))
 
@@ -106,7 +109,8 @@ def heat() -> NDArray[np.uint8]:
 def _svg(name: str, draw: Callable[["Axes"], None], height: float, width: float = WIDTH) -> str:
     from matplotlib.figure import Figure
 
-    with _style(name):
+    with _style(name), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the browser has it: text stays text
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)

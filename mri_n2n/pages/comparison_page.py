@@ -33,11 +33,13 @@ def comparison_page(content: Any, name: str) -> str:
         raise UsageError(
             f"{name} is no comparison ({one_line(error)}). Make one: mri-n2n runs compare RUN RUN --output FILE.json"
         ) from None
-    label = comparison.label or "no scores: nothing here was evaluated"
+    label = f"{comparison.label}." if comparison.label else ""
+    if not comparison.qualities:
+        label = "no scores: nothing here was evaluated."
     page = {
         "title": " · ".join(arm.name for arm in comparison.arms),
         "kind": "A comparison of runs",
-        "label": f"{label[:1].upper()}{label[1:]}.",
+        "label": label[:1].upper() + label[1:],
         "states": comparison.notes,
         "refresh": None,
         "sections": [("tables", "Tables"), *([("charts", "Learning curves")] if charts else [])],

@@ -37,7 +37,12 @@ def curves_of(run: Run) -> dict[str, Curve]:
     return found
 
 
-def evaluation_of(run: Run) -> Evaluation | None:
+def last_step(known: Mapping[str, Curve]) -> int:
+    """The last step of which anything is known."""
+    return max(points[-1][0] for points in known.values())
+
+
+def stored_evaluation(run: Run) -> Evaluation | None:
     """The run's evaluation, if there is one. Raises `UsageError` for damaged files."""
     folder = run.directory / "evaluation"
     if not (folder / SUMMARY).exists():

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mri_n2n.comparison.curves import FLOWN, HIGH, LOW, PSNR
 from mri_n2n.intervals import Estimate
 from mri_n2n.pages.charts import Curve, curves, distribution
 from mri_n2n.pages.record import Evaluation
 
-LOW, HIGH = "validation/psnr_low/", "validation/psnr_high/"
-VALIDATION = ("validation/psnr/", "online/psnr/")
+VALIDATION = (PSNR, FLOWN)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mri_n2n.comparison.tables import heading_of
+from mri_n2n.errors import UsageError, one_line
 from mri_n2n.evaluation import CONSISTENT, PLAIN, label_for
 from mri_n2n.illustrations import IllustratedVolume, Illustration, read_illustrations, read_volume
 from mri_n2n.intervals import Estimate
 from mri_n2n.pages.charts import Curve
 from mri_n2n.pages.page import Picture, data_uri, rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
-from mri_n2n.pages.record import Evaluation, curves_of, evaluation_of
+from mri_n2n.pages.record import Evaluation, curves_of, last_step, stored_evaluation
 from mri_n2n.pages.run_charts import distributions_of, learning_curves, validation_of
 from mri_n2n.pictures import decoded_size
 from mri_n2n.recipes import MRI
@@ -21,18 +23,19 @@ from mri_n2n.runs import spoken
 REPORT = "report.html"
 REFRESH = 10  # seconds after which the page of a run that is being trained is read again
 PRINTED = 3  # slices of the volume that are seen on paper
-METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
 
 
-def run_page(run: Run, live: Sequence[Illustration] | None = None, status: str | None = None) -> str:
+def run_page(
+    run: Run, live: Sequence[Illustration] | None = None, status: str | None = None, step: int | None = None
+) -> str:
     """The page of `run` as HTML.
 
     live: the examples of this moment, while it is being trained; status: RUNNING, for a page that refreshes itself, or
-    how the training ended. Without them it is what the directory holds. Raises `UsageError` for a run without metrics
-    and for damaged files.
+    how the training ended; step: that the examples are of. Without them it is what the directory holds. Raises
+    `UsageError` for a run without metrics and for damaged files.
     """
     known = curves_of(run)
-    evaluation = None if live is not None else evaluation_of(run)
+    evaluation = None if live is not None else stored_evaluation(run)
     folder = run.directory / "evaluation"
     shown = live if live is not None else read_illustrations(folder)
     stored = read_volume(folder) if live is None else None
@@ -53,6 +56,7 @@ def run_page(run: Run, live: Sequence[Illustration] | None = None, status: str |
         "distributions": distributions,
         "unit": run.domain.unit,
         "examples": examples,
+        "step": step if examples else None,
         "heat_scale": heat_scale() if examples else None,
         "drawn": drawn,
         "volume": None if stored is None else _volume(stored),
@@ -74,7 +78,7 @@ def _label(run: Run, evaluation: Evaluation | None) -> str:
 def _states(
     run: Run, known: Mapping[str, Curve], evaluation: Evaluation | None, status: str | None, *, illustrated: bool
 ) -> list[str]:
-    done, steps = _last_step(known), run.recipe.optimisation.steps
+    done, steps = last_step(known), run.recipe.optimisation.steps
     lines = []
     if status == "RUNNING":
         lines.append(f"Being trained: step {done} of {steps}. This page refreshes itself every {REFRESH} seconds.")
@@ -82,6 +86,11 @@ def _states(
         lines.append(f"Training {'has ended' if status == 'FINISHED' else 'was stopped'}: step {done} of {steps}.")
     elif done < steps:
         lines.append(f"The run is not finished: {done} of {steps} steps.")
+    if evaluation is not None and _stale(run, evaluation):
+        lines.append(
+            "The network has changed since it was evaluated: scores and examples are of other weights. Evaluate it "
+            "again, with --overwrite."
+        )
     if status is None and evaluation is None:
         lines.append("Not evaluated yet: scores, and pictures to compare, come with an evaluation (see below).")
     elif status is None and not illustrated:
@@ -92,15 +101,18 @@ def _states(
     return lines
 
 
+def _stale(run: Run, evaluation: Evaluation) -> bool:
+    """Whether the evaluation is known to be of other weights than the run now has."""
+    scored = evaluation.about.get("weights_sha256")
+    present = run.identity()["weights_sha256"] if run.network_path.exists() else None
+    return None not in (scored, present) and scored != present
+
+
 def _sections(**there: Any) -> list[tuple[str, str]]:
     names = {"curves": "Learning curves", "distribution": "Distribution", "examples": "Examples", "volume": "Volume"}
     middle = [(anchor, name) for anchor, name in names.items() if there[anchor]]
     ends = [("parameters", "Parameters"), ("provenance", "Provenance"), ("next", "Next")]
     return [("summary", "Summary"), *middle, *ends]
-
-
-def _last_step(known: Mapping[str, Curve]) -> int:
-    return max(points[-1][0] for points in known.values())
 
 
 def _figures(
@@ -125,7 +137,7 @@ def _figures(
             method, points = list(validation.items())[-1]
             found.append((f"PSNR of {method} while training", f"{points[-1][1]:.2f} dB"))
             found.append(("since the first evaluation", f"{points[-1][1] - points[0][1]:+.2f} dB"))
-    found.append((f"of {run.recipe.optimisation.steps:,} steps", f"{_last_step(known):,}"))
+    found.append((f"of {run.recipe.optimisation.steps:,} steps", f"{last_step(known):,}"))
     if "seconds" in known:
         found.append(("spent on training", spoken(sum(value for _, value in known["seconds"]))))
     if "images_per_second" in known:
@@ -156,7 +168,7 @@ def _summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any] | None:
 
 def _metric(name: str) -> str:
     group, _, metric = name.rpartition("/")
-    said = METRICS.get(metric, metric)
+    said = heading_of(metric)
     return f"{group}: {said}" if group else said
 
 
@@ -192,9 +204,15 @@ def _drawn(run: Run) -> list[tuple[str, Picture]]:
     paths = sorted((run.directory / "examples").glob("step-*.png"))
     if not paths:
         return []
-    content = paths[-1].read_bytes()
-    width, height = decoded_size(content, "png")
-    step = int(paths[-1].stem.removeprefix("step-"))
+    path = paths[-1]
+    try:
+        content = path.read_bytes()
+        width, height = decoded_size(content, "png")
+        step = int(path.stem.removeprefix("step-"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} is no picture of a training ({one_line(error)}). Delete it, and report the run again."
+        ) from None
     caption = f"Drawn after {step} steps of training"
     return [(caption, Picture(data_uri(content, "png"), width, height, f"{caption}: examples by every method"))]
 
@@ -221,8 +239,8 @@ def _provenance(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]
 def _next(run: Run, known: Mapping[str, Curve], evaluation: Evaluation | None, status: str | None) -> dict[str, str]:
     command, name = run.command, shlex.quote(run.name)
     if status == "RUNNING":
-        return {"why": "While it is being trained, compare it with others:", "command": "mlflow ui"}
-    if _last_step(known) < run.recipe.optimisation.steps:
+        return {"why": "While it is being trained, compare it with others:", "command": "mri-n2n runs ui"}
+    if last_step(known) < run.recipe.optimisation.steps:
         return {"why": "Go on with the training:", "command": f"{command} train --resume {name}"}
     if evaluation is None:
         return {

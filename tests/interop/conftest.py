@@ -7,6 +7,8 @@ import jaxtyping
 import pytest
 import torch
 
+from mri_n2n.comparison.curves import PSNR
+from mri_n2n.evaluation import CONSISTENT, PLAIN
 from mri_n2n.networks.spec import save_network
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Journal, create_run
@@ -25,7 +27,7 @@ def made_run(tmp_path: Path) -> Callable[..., Path]:
         torch.manual_seed(0)
         network = recipe.network.build()
         save_network(run.network_path, network, recipe.network, recipe=described(recipe), step=done)
-        Journal(run.directory / METRICS).write(done, {"validation/psnr/network": 20.0})
+        Journal(run.directory / METRICS).write(done, {PSNR + PLAIN: 20.0, PSNR + CONSISTENT: 30.0})
         save_state(run.state_path, TrainState(network, adam(network), step=done), metric_bytes=0)
         return run.directory
 

@@ -104,7 +104,7 @@ def test_a_bundle_passes_monais_verification(
     assert workflow.check_properties() == []
     content = json.loads((configs / "metadata.json").read_text())
     assert "Not for diagnostic use" in content["intended_use"]
-    assert content["eval_metrics"] == {"validation PSNR, dB": 20.0}
+    assert content["eval_metrics"] == {"validation PSNR, dB": 30.0}  # after replacement: what the bundle gives
     weights = torch.load(tmp_path / "bundle/models/model.pt", weights_only=True)
     network = open_run(tmp_path / "runs/first").network()
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
@@ -119,6 +119,8 @@ def test_a_run_on_pairs_denoises(
     assert cli("export", "bundle", directory, "bundle").code == 0
     from mri_n2n.interop.bundled import ReadVolumed, VolumeInferer
 
+    metadata = json.loads((tmp_path / "bundle/configs/metadata.json").read_text())
+    assert metadata["eval_metrics"] == {"validation PSNR, dB": 20.0}
     inference = json.loads((tmp_path / "bundle/configs/inference.json").read_text())
     assert inference["inferer"]["simulate"] is False
     assert "SIMULATED" not in inference["postprocessing"]["label"]

@@ -1,6 +1,7 @@
 """The command `report`, what it refuses, and how large and slow a page may be."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mri_n2n.illustrations import (
     write_illustrations,
     write_volume,
 )
+from mri_n2n.pages.charts import curves
 from mri_n2n.pages.live import live_report
 from mri_n2n.run_directory import Run, create_run
 
@@ -99,6 +101,47 @@ def test_what_is_damaged_is_one_line(cli: CLI, copied: Path, file: str, content:
     assert sorted(copied.rglob("*")) == before  # nothing half-written
 
 
+@pytest.mark.parametrize(("name", "content"), [("step-x.png", None), ("step-9.png", b"no picture")])
+def test_a_picture_that_is_none_of_ours_is_one_line(cli: CLI, copied: Path, name: str, content: bytes | None) -> None:
+    shutil.rmtree(copied / "evaluation")
+    drawn = next((copied / "examples").glob("step-*.png")).read_bytes()
+    (copied / "examples" / name).write_bytes(drawn if content is None else content)
+    answer = cli("report", "copied")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer
+    assert f"{name} is no picture of a training" in answer.err
+
+
+def test_a_picture_that_would_fill_the_memory_is_one_line(
+    cli: CLI, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copied / "evaluation")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 100)
+    answer = cli("report", "copied")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer
+    assert "too large a picture" in answer.err
+
+
+def test_an_evaluation_of_other_weights_is_told(cli: CLI, copied: Path) -> None:
+    assert cli("report", "copied").code == 0
+    said = "scores and examples are of other weights. Evaluate it again, with --overwrite"
+    assert said not in (copied / "report.html").read_text(encoding="utf-8")
+    described = json.loads((copied / "network.json").read_text())
+    (copied / "network.json").write_text(json.dumps(described | {"sha256": "0" * 64}))
+    assert cli("report", "copied").code == 0
+    assert said in (copied / "report.html").read_text(encoding="utf-8")
+
+
+def test_thirty_curves_are_told_apart() -> None:
+    known = {f"run {number}": [(step, number + step) for step in range(3)] for number in range(31)}
+    looks = re.findall(r'style="(fill: none[^"]*stroke-width: 1.8[^"]*)"', curves("many", "dB", known))
+    assert len(looks) >= 31
+    assert len(set(looks)) == 30
+
+
+def test_names_in_any_script_draw_without_a_warning() -> None:
+    assert "脳の再構成" in curves("script", "dB", {"脳の再構成": [(0, 1.0), (1, 2.0)], "b": [(0, 1.0), (1, 3.0)]})
+
+
 def test_arrays_that_hide_objects_are_not_loaded(cli: CLI, copied: Path) -> None:
     np.savez(copied / "evaluation/illustrations.npz", titles=np.array([{"a": 1}], dtype=object))
     answer = cli("report", "copied")
@@ -114,6 +157,14 @@ def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     text = (tmp_path / "pair.html").read_text(encoding="utf-8")
     assert text.count("<svg ") == 3
+    made = (tmp_path / "pair.json").read_text()
+    (tmp_path / "unlabelled.json").write_text(made.replace('"label": "made up"', '"label": ""'))
+    assert cli("report", "unlabelled.json").code == 0
+    assert "nothing here was evaluated" not in (tmp_path / "unlabelled.html").read_text(encoding="utf-8")
+    unscored = json.dumps(json.loads(made) | {"qualities": []})
+    (tmp_path / "unscored.json").write_text(unscored)
+    assert cli("report", "unscored.json").code == 0
+    assert "nothing here was evaluated" in (tmp_path / "unscored.html").read_text(encoding="utf-8")
     for said in ("&lt;b&gt;plain", "_$x^{", "Differences", "Wilcoxon", "Made up."):
         assert said in text, said
     assert "<b>" not in text
@@ -194,7 +245,10 @@ def test_a_training_is_watched(evaluated: Run, copied: Path, capsys: pytest.Capt
         return examples
 
     write(of_this_moment, "RUNNING")
-    assert 'http-equiv="refresh"' in (copied / "report.html").read_text(encoding="utf-8")
+    running = (copied / "report.html").read_text(encoding="utf-8")
+    assert 'http-equiv="refresh"' in running
+    assert "mri-n2n runs ui" in running
+    assert "Examples after 4 steps" in running
     write(of_this_moment, "FINISHED")
     text = (copied / "report.html").read_text(encoding="utf-8")
     assert 'http-equiv="refresh"' not in text
@@ -217,8 +271,9 @@ def test_pages_take_a_share_of_the_time(evaluated: Run, copied: Path) -> None:
     for _ in range(5):
         write(lambda: asked.append(1) or [], "RUNNING")
     assert len(asked) == 2  # the first one does not count
-    write(lambda: asked.append(1) or [], "FINISHED")
-    assert len(asked) == 2
+    write(lambda: asked.append(1) or read_illustrations(copied / "evaluation"), "FINISHED")
+    assert len(asked) == 3  # the last page has examples of the end
+    assert "Examples after 4 steps" in (copied / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_new_run_in_its_place_has_no_page(evaluated: Run, copied: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object],
         assert f"| {title} |" in answer.out
     summary = json.loads((run.directory / "evaluation" / "summary.json").read_text())
     assert summary["views"] == 3
+    assert summary["label"] == RENDERINGS.caution
     assert "trained by others" in (run.directory / "evaluation" / "results.md").read_text()
     assert (run.directory / "evaluation" / "examples.png").exists()
     assert cli("report", "tiny").code == 0
