@@ -36,6 +36,11 @@ def run_name(directory: Path) -> str:
     return f"{own.parent.name}-{own.name}" if (own.parent / PARENT).exists() else own.name
 
 
+def called(directory: Path) -> str:
+    """What finds a run again from the same folder: its place under runs/, or the whole of it."""
+    return str(directory.relative_to(RUNS) if directory.is_relative_to(RUNS) else directory)
+
+
 def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """A description as flat text, for a table or a tracker: {"task.corruption.acceleration": "10", ...}."""
     lines: dict[str, str] = {}

@@ -77,7 +77,7 @@ def train_seeds(
         check_own(directory, "--run-name")
         known = _there(directory, domain)
         for run in known:
-            check_same_recipe(run, replace(recipe, seed=int(run.name.removeprefix("seed-"))), "--run-name")
+            check_same_recipe(run, replace(recipe, seed=int(run.directory.name.removeprefix("seed-"))), "--run-name")
             known[0].check_data(run.data["fingerprint"])
         announce_experiment(directory)
 

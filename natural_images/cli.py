@@ -1,6 +1,7 @@
 """The commands for photographs. Nothing heavy is imported before a command runs."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -164,11 +165,12 @@ def train_command(
             f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
         )
         typer.echo(
-            f"Next: mri-n2n photos evaluate {run.directory} FOLDER..., or photos denoise {run.directory} INPUT OUTPUT"
+            f"Next: mri-n2n photos evaluate {quote(str(run.directory))} FOLDER..., or photos denoise "
+            f"{quote(str(run.directory))} INPUT OUTPUT"
         )
     if not ended:
         if world.leads:
-            typer.echo(f"Stopped and saved. Go on with: mri-n2n photos train --resume {run.directory}")
+            typer.echo(f"Stopped and saved. Go on with: mri-n2n photos train --resume {quote(str(run.directory))}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -217,7 +219,7 @@ def evaluate_command(
         except UsageError as error:
             typer.echo(f"{error} Upload it later: mri-n2n photos upload {run}", err=True)
     typer.echo(f"Scores: {place} (images.csv, summary.json, results.md, examples.png)")
-    typer.echo(f"Next: mri-n2n photos denoise {run} INPUT OUTPUT")
+    typer.echo(f"Next: mri-n2n photos denoise {quote(str(run))} INPUT OUTPUT")
     if failed:
         typer.echo(f"{failed} could not be used (named above).", err=True)
         raise typer.Exit(SOME_FAILED)

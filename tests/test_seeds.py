@@ -81,7 +81,7 @@ def test_stopped_and_typed_again(
     assert parent.data.params["optimisation.steps"] == "2"
     assert "seed" not in parent.data.params
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
-    assert sorted(child.info.run_name for child in children) == ["seed-4", "seed-7"]
+    assert sorted(child.info.run_name for child in children) == ["both-seed-4", "both-seed-7"]
     assert {child.info.status for child in children} == {"FINISHED"}
     artefacts = {Path(file.path).name for file in client.list_artifacts(parent_id, "both")}
     assert artefacts == {"seeds.csv", "seeds.md", "seeds.png"}

@@ -1,6 +1,7 @@
 """`mri-n2n export`: a trained network for other software."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,8 @@ def bundle_command(
     export_bundle(_finished(run), directory, authors=authors, overwrite=overwrite)
     typer.echo(f"Bundle: {directory} (see {directory / 'docs' / 'README.md'}). Not for diagnostic use.")
     typer.echo(
-        f"Next: cd {directory}; python -m monai.bundle run --config_file configs/inference.json --dataset_dir VOLUMES"
+        f"Next: cd {quote(str(directory))}; "
+        "python -m monai.bundle run --config_file configs/inference.json --dataset_dir VOLUMES"
     )
 
 

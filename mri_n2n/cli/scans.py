@@ -1,6 +1,7 @@
 """The commands of scans: `simulate`, `prepare kspace`, `reconstruct`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -69,7 +70,7 @@ def simulate_command(
     number = (coils or 1) if values == "complex" else None
     done = simulate_path(volumes, out, sampling, seed, coils=number, overwrite=overwrite)
     typer.echo(f"{len(done)} scans written to {out}. SIMULATED; not for diagnostic use.")
-    typer.echo(f"Next: mri-n2n reconstruct RUN {out} OUTPUT")
+    typer.echo(f"Next: mri-n2n reconstruct RUN {quote(str(out))} OUTPUT")
 
 
 def reconstruct_command(

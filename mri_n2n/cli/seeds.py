@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,4 +59,4 @@ def train_each(
     if world.leads:
         typer.echo(table)
         typer.echo(f"Done: {directory} (seeds.md, seeds.csv, seeds.png, summary.json; a folder for each seed)")
-        typer.echo(f"Next: mri-n2n runs compare {directory}")
+        typer.echo(f"Next: mri-n2n runs compare {quote(str(directory))}")

@@ -1,6 +1,7 @@
 """The commands that make a run and score it: `train`, `evaluate`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import typer
@@ -134,10 +135,10 @@ def train_command(
         typer.echo(
             f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
         )
-        typer.echo(f"Next: mri-n2n evaluate {run.directory} {data or run.data['path']}")
+        typer.echo(f"Next: mri-n2n evaluate {quote(str(run.directory))} {quote(str(data or run.data['path']))}")
     if not ended:
         if world.leads:
-            typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {run.directory}")
+            typer.echo(f"Stopped and saved. Go on with: mri-n2n train --resume {quote(str(run.directory))}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -176,7 +177,7 @@ def evaluate_command(
     simulated = opened.data["kind"] == "images"
     if simulated:
         typer.echo("(network: before the acquired frequencies, brightness among them, are put back.)")
-    typer.echo(f"Next: mri-n2n reconstruct {run} INPUT OUTPUT" + (" --simulate" if simulated else ""))
+    typer.echo(f"Next: mri-n2n reconstruct {quote(str(run))} INPUT OUTPUT" + (" --simulate" if simulated else ""))
 
 
 def _steps(epochs: float, slices: int, batch_size: int) -> int:

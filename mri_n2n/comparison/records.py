@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mri_n2n.durable import is_held, read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, RUNS, ScoreTable, parameters_of, run_name
+from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, ScoreTable, called, parameters_of, run_name
 from mri_n2n.tracking import METRICS, STATE
 
 Curve = Sequence[tuple[int, float]]
@@ -67,10 +67,7 @@ class RunRecord:
     @property
     def called(self) -> str:
         """What finds it again: its place under runs/, or wherever it is; MLflow's name."""
-        if self.directory is None:
-            return self.name
-        inside = self.directory.is_relative_to(RUNS)
-        return str(self.directory.relative_to(RUNS) if inside else self.directory)
+        return self.name if self.directory is None else called(self.directory)
 
     @property
     def stale(self) -> bool:

@@ -18,6 +18,7 @@ from mri_n2n.pages.run_charts import distributions_of, learning_curves, validati
 from mri_n2n.pictures import decoded_size
 from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run
+from mri_n2n.run_files import called
 from mri_n2n.runs import spoken
 
 REPORT = "report.html"
@@ -237,7 +238,7 @@ def _provenance(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]
 
 
 def _next(run: Run, known: Mapping[str, Curve], evaluation: Evaluation | None, status: str | None) -> dict[str, str]:
-    command, name = run.command, shlex.quote(run.name)
+    command, name = run.command, shlex.quote(called(run.directory))
     if status == "RUNNING":
         return {"why": "While it is being trained, compare it with others:", "command": "mri-n2n runs ui"}
     if last_step(known) < run.recipe.optimisation.steps:
@@ -247,7 +248,8 @@ def _next(run: Run, known: Mapping[str, Curve], evaluation: Evaluation | None, s
             "why": "Score it on images it never saw:",
             "command": f"{command} evaluate {name} {run.domain.examined}",
         }
-    return {"why": "Use it:", "command": f"{command} {run.domain.use.format(run=name)}"}
+    simulate = " --simulate" if run.data.get("kind") == "images" else ""  # k-space of volumes comes from nowhere else
+    return {"why": "Use it:", "command": f"{command} {run.domain.use.format(run=name)}{simulate}"}
 
 
 def report_path(run: Run) -> Path:

@@ -1,6 +1,7 @@
 """The commands that train on frames: from a store, or in flight."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -121,12 +122,13 @@ def train_command(
     if not world.leads:
         raise typer.Exit(0 if ended else INTERRUPTED)
     if not ended:
-        typer.echo(f"Stopped and saved. Go on with: mri-n2n render train --resume {run.directory}")
+        typer.echo(f"Stopped and saved. Go on with: mri-n2n render train --resume {quote(str(run.directory))}")
         raise typer.Exit(INTERRUPTED)
     typer.echo(
         f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"
     )
-    typer.echo(f"Next: mri-n2n render evaluate {run.directory} FRAMES, or render denoise {run.directory} IN OUT")
+    place = quote(str(run.directory))
+    typer.echo(f"Next: mri-n2n render evaluate {place} FRAMES, or render denoise {place} IN OUT")
 
 
 def flythrough_command(
@@ -187,9 +189,9 @@ def flythrough_command(
     began = run.state_path.exists()
     ended = train_online(run, FlightRenderer(flight, drawn), chosen, resume=began, watch=keep_pictures(run))
     if not ended:
-        typer.echo(f"Stopped and saved. Go on with: mri-n2n render flythrough --resume {run.directory}")
+        typer.echo(f"Stopped and saved. Go on with: mri-n2n render flythrough --resume {quote(str(run.directory))}")
         raise typer.Exit(INTERRUPTED)
     video = write_video(run)
     typer.echo(mean_seconds(run))
     typer.echo(f"Done: {run.directory} (noisy, denoised and reference side by side: {video})")
-    typer.echo(f"Next: mri-n2n render denoise {run.directory} IN OUT")
+    typer.echo(f"Next: mri-n2n render denoise {quote(str(run.directory))} IN OUT")
