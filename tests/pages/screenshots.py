@@ -18,7 +18,10 @@ def main(page: Path, picture: Path) -> None:
         browser.open(page.resolve(), 1100)
         wide = browser.page_picture(1100, HEIGHT)
         browser.open(page.resolve(), 360, dark=True)
-        top = browser.run("return document.querySelector('#examples').getBoundingClientRect().top + scrollY")
+        top = browser.run(
+            "const part = document.querySelector('#examples, #charts');"
+            "return part.getBoundingClientRect().top + scrollY"
+        )
         phone = browser.page_picture(360, HEIGHT, top=int(top) - 20)
     both = Image.new("RGB", (wide.width + GAP + phone.width, HEIGHT), "#8a949e")
     both.paste(wide, (0, 0))
