@@ -21,6 +21,7 @@ from rendering.renderer import Pose
 from rendering.scenes import SceneFile
 
 SCALAR = "scalar_rgb"
+REFERENCE_SPP = 1024  # so that there is time to stop them before all is done
 
 
 def job(place: int, scene: str, folder: Path = Path()) -> Job:
@@ -71,7 +72,7 @@ def stopped(
 def test_whatever_stops_them_the_bytes_are_those_of_one_process(room: Path, tmp_path: Path) -> None:
     shutil.copytree(room.parent, tmp_path / "scenes" / "hall")
     shutil.copytree(room.parent, tmp_path / "scenes" / "room")
-    request = FrameRequest(views=4, replicates=1, spp=32, reference_spp=256, size=(32, 40))
+    request = FrameRequest(views=4, replicates=1, spp=32, reference_spp=REFERENCE_SPP, size=(32, 40))
     whole = render_frames(tmp_path / "scenes", tmp_path / "whole", request, variant=SCALAR)
     out = tmp_path / "frames"
     command = [sys.executable, "-m", "pipelines", "render", "frames", tmp_path / "scenes", out, "--processes", 2]
@@ -83,7 +84,7 @@ def test_whatever_stops_them_the_bytes_are_those_of_one_process(room: Path, tmp_
         "--spp",
         32,
         "--reference-spp",
-        256,
+        REFERENCE_SPP,
         "--size",
         "40x32",
         "--variant",
