@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 GPU_RESULTS := build/benchmark-gpu
 
-.PHONY: install test test-long test-ray pacs-test container-test demo docs results benchmark benchmark-gpu clean
+.PHONY: install test test-long test-ray browser-test pacs-test container-test demo docs results benchmark benchmark-gpu clean
 
 install: $(VENV)/installed
 
@@ -30,6 +30,11 @@ test-long: install
 # Studies on two Ray machines of which one is killed: some minutes. It is part of test-long, too.
 test-ray: install
 	$(BIN)/python -m pytest tests/pipelines/test_batch_ray.py
+
+# Reports in a real browser. A part of `make test` where that is installed.
+browser-test: install
+	@command -v chromium chromedriver >/dev/null || { echo "no browser: apt install chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/pages/test_browser.py
 
 # The DICOM node beside a real PACS, Orthanc. A part of `make test` where that is installed.
 pacs-test: install

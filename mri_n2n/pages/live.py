@@ -12,7 +12,7 @@ from mri_n2n.progress import say
 from mri_n2n.run_directory import Run
 
 ENDED = ("FINISHED", "KILLED")  # with a network that can be looked at
-SHARE = 0.01  # of the time that may be spent on pages, beside the first and the last one
+SHARE = 0.05  # of the time that may be spent on pages, beside the first and the last one
 
 
 def live_report(run: Run, share: float = SHARE) -> Watch:
