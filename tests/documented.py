@@ -111,7 +111,6 @@ NOT_RUN = {
     r"mri-n2n runs ui": "serves until it is stopped; tests/comparison/test_ui.py",
     r"(cd bundle/|python -m monai\.)": "is MONAI's; tests/interop/test_bundle.py runs what stands here",
     r"(export MLFLOW_|mlflow run )": "takes minutes; tests/test_mlproject.py runs its entries",
-    r"mlflow ui": "serves until it is stopped",
 }
 
 

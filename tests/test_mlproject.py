@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
 
 
+@pytest.mark.long
 def test_train_evaluate_and_reconstruct(
     tmp_path: Path, heads: Path, prepared: Path, made_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,5 +37,5 @@ def test_the_search_that_is_described(
     (parent,) = [run for run in runs if run.info.run_name == "search"]
     assert f"{parent.data.metrics['validation/psnr/best']:.2f}" == first
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.info.run_name for run in children) == ["trial-0", "trial-1"]
+    assert sorted(run.info.run_name for run in children) == ["search-trial-0", "search-trial-1"]
     assert {run.info.status for run in runs} == {"FINISHED"}
