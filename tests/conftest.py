@@ -1,6 +1,7 @@
 """Shapes and types of the whole engine are checked while the tests run; small prepared data for everyone."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from natural_images.procedural import write_pictures
 
 os.environ["MPLBACKEND"] = "agg"
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # begun in a shell's background: nothing would hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores: two threads each would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))

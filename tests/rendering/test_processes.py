@@ -21,7 +21,7 @@ from rendering.renderer import Pose
 from rendering.scenes import SceneFile
 
 SCALAR = "scalar_rgb"
-REFERENCE_SPP = 2048  # so that there is time to stop them before all is done
+REFERENCE_SPP = 1024  # so that there is time to stop them before all is done
 
 
 def job(place: int, scene: str, folder: Path = Path()) -> Job:
