@@ -65,6 +65,11 @@ Watch = Callable[[Callable[[], Sequence[Illustration]], str], None]
 """Gets, after every evaluation of a training and at its end, what makes examples of the moment, and the status."""
 
 
+def watching(report: Watch | None) -> Callable[[Any, str], None] | None:
+    """What `run_training` calls with a monitor that makes examples, so that `report` sees them; None without one."""
+    return None if report is None else lambda monitor, status: report(monitor.examples, status)
+
+
 def picture_of_slice(image: Image, white: float) -> bytes:
     """A slice as it stands in a volume's file."""
     return encoded(as_pixels(image, white), "webp", longest=LONGEST, most=SLICE_BYTES)

@@ -32,13 +32,18 @@ def estimate(values: Sequence[tuple[str, float]]) -> Estimate:
     return estimates([subject for subject, _ in values], np.array([[value] for _, value in values]))[0]
 
 
-def estimates(subjects: Sequence[str], values: NDArray[Any]) -> list[Estimate]:
-    """The same for every column of `values` `[n k]`, whose rows are of `subjects`; all see the same resamples."""
+def by_subject(subjects: Sequence[str], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Of every subject, in the order of their first rows, the sums of the columns of `values` `[n k]`, and the rows."""
     places = {subject: place for place, subject in enumerate(dict.fromkeys(subjects))}
     own = np.array([places[subject] for subject in subjects])
-    number = len(places)
-    counts = np.bincount(own).astype(float)
     sums = np.stack([np.bincount(own, column) for column in np.asarray(values, float).T], axis=1)
+    return sums, np.bincount(own).astype(float)
+
+
+def estimates(subjects: Sequence[str], values: NDArray[Any]) -> list[Estimate]:
+    """The same for every column of `values` `[n k]`, whose rows are of `subjects`; all see the same resamples."""
+    sums, counts = by_subject(subjects, values)
+    number = len(counts)
     means = sums.sum(axis=0) / counts.sum()
     if number < 2:
         return [Estimate(float(mean), None, None) for mean in means]

@@ -9,7 +9,7 @@ from torch import nn
 
 from mri_n2n.data.slices import PreparedData, as_images
 from mri_n2n.evaluation import evaluable, evaluate, methods_for, validation_places
-from mri_n2n.illustrations import Illustration, Watch
+from mri_n2n.illustrations import Illustration, Watch, watching
 from mri_n2n.kspace.acquisition import split_density
 from mri_n2n.measured_kspace import MeasuredKspace, stored_measurement
 from mri_n2n.recipes import MRI, Recipe, sampling_facts
@@ -88,7 +88,7 @@ def train_on_slices(
         save_seconds=save_seconds,
         track=track,
         world=world,
-        watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
+        watch=watching(report),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mri_n2n.drawing import Picture, draw_strips, illustrated, middle
 from mri_n2n.durable import write_text
 from mri_n2n.errors import UsageError
-from mri_n2n.illustrations import Illustration, Watch
+from mri_n2n.illustrations import Illustration, Watch, watching
 from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import quality_of
 from mri_n2n.recipes import Recipe
@@ -123,7 +123,7 @@ def train_on_crops(
             save_seconds=save_seconds,
             track=track,
             world=world,
-            watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
+            watch=watching(report),
         )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from mri_n2n.data.selection import evenly_spread
 from mri_n2n.drawing import Picture, draw_strips, illustrated
 from mri_n2n.errors import UsageError
-from mri_n2n.illustrations import Illustration, Watch
+from mri_n2n.illustrations import Illustration, Watch, watching
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import Run, create_run
 from mri_n2n.runs import run_training
@@ -129,7 +129,7 @@ def train_on_frames(
             save_seconds=save_seconds,
             track=track,
             world=world,
-            watch=None if report is None else lambda watcher, status: report(watcher.examples, status),
+            watch=watching(report),
         )
 
 

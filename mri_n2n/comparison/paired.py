@@ -9,7 +9,7 @@ from scipy.stats import wilcoxon
 
 from mri_n2n.comparison.records import Scores
 from mri_n2n.errors import UsageError
-from mri_n2n.intervals import Estimate, estimates
+from mri_n2n.intervals import Estimate, by_subject, estimates
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,8 @@ def order_of(scores: Scores, images: Sequence[str]) -> list[int]:
 
 
 def _unit_means(units: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-    own = np.array([places[unit] for unit in units])
-    sums = np.stack([np.bincount(own, column) for column in values.T], axis=1)
-    means: NDArray[np.float64] = sums / np.bincount(own)[:, None]
+    sums, counts = by_subject(units, values)
+    means: NDArray[np.float64] = sums / counts[:, None]
     return means
 
 
