@@ -13,6 +13,9 @@ from mri_n2n.data.cli import Overwrite, given
 from mri_n2n.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
+    from mri_n2n.run_directory import Run
+
+if TYPE_CHECKING:
     from mri_n2n.training.task import Task
 
 photos = typer.Typer(
@@ -93,6 +96,13 @@ def train_command(
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
+
+    def trained(run: "Run", resume: bool) -> bool:
+        live = live_report(run) if report else None
+        return train_on_photographs(
+            run, scenes, chosen, resume=resume, save_seconds=save_seconds, world=world, report=live
+        )
+
     if resume is not None:
         refuse_with_resume(context, {"folder", "pairs", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume), PHOTOGRAPHS)
@@ -137,15 +147,7 @@ def train_command(
                 seeds,
                 PHOTOGRAPHS,
                 lambda place, own: create_photograph_run(place, own, paths, scenes, chosen),
-                lambda run, resume: train_on_photographs(
-                    run,
-                    scenes,
-                    chosen,
-                    resume=resume,
-                    save_seconds=save_seconds,
-                    world=world,
-                    report=live_report(run) if report else None,
-                ),
+                trained,
                 world,
             )
             return
@@ -154,8 +156,7 @@ def train_command(
             lambda: open_run(path, PHOTOGRAPHS),
         )
     begun = run.state_path.exists()
-    live = live_report(run) if report else None
-    ended = train_on_photographs(run, scenes, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
+    ended = trained(run, begun)
     if ended and world.leads:
         if run.data.get("left_out_images"):
             typer.echo(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from mri_n2n.cli.options import Device, Gpus, LossName, Report, Targets, Values,
 from mri_n2n.cli.seeds import Seeds, check_seeds, train_each
 from mri_n2n.data.cli import Overwrite, given, starting
 from mri_n2n.errors import INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from mri_n2n.run_directory import Run
 
 KSPACE = ("kspace", "full-kspace")  # kinds of data that are complex
 
@@ -84,6 +87,13 @@ def train_command(
         raise UsageError(f"--batch-size must be at least 1, got {batch_size}.")
     check_save_seconds(save_seconds)
     world, chosen = joined(chosen_device(device))
+
+    def trained(run: "Run", resume: bool) -> bool:
+        live = live_report(run) if report else None
+        return train_on_slices(
+            run, prepared, chosen, resume=resume, save_seconds=save_seconds, world=world, report=live
+        )
+
     if resume is not None:
         refuse_with_resume(context, {"data", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume))
@@ -112,15 +122,7 @@ def train_command(
                 seeds,
                 MRI,
                 lambda place, own: create_slice_run(place, own, data, prepared, chosen),
-                lambda run, resume: train_on_slices(
-                    run,
-                    prepared,
-                    chosen,
-                    resume=resume,
-                    save_seconds=save_seconds,
-                    world=world,
-                    report=live_report(run) if report else None,
-                ),
+                trained,
                 world,
             )
             return
@@ -129,8 +131,7 @@ def train_command(
             lambda: create_slice_run(path, recipe, data, prepared, chosen, overwrite=overwrite), lambda: open_run(path)
         )
     begun = run.state_path.exists()
-    live = live_report(run) if report else None
-    ended = train_on_slices(run, prepared, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
+    ended = trained(run, begun)
     if ended and world.leads:
         typer.echo(
             f"Done: {run.directory} (pictures in {run.directory / 'examples'}; runs side by side: mri-n2n runs list)"

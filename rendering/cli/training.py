@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from mri_n2n.cli.seeds import Seeds, check_seeds, train_each
 from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import INTERRUPTED, UsageError
 from rendering.cli.options import Size, Variant, sides_of
+
+if TYPE_CHECKING:
+    from mri_n2n.run_directory import Run
 
 Scale = Literal["linear", "tone-mapped"]
 
@@ -63,6 +66,11 @@ def train_command(
     if gpus is not None:
         raise typer.Exit(launched(gpus, device, "--gpus"))
     world, chosen = joined(chosen_device(device))
+
+    def trained(run: "Run", resume: bool) -> bool:
+        live = live_report(run) if report else None
+        return train_on_frames(run, store, chosen, resume=resume, save_seconds=save_seconds, world=world, report=live)
+
     if resume is not None:
         refuse_with_resume(context, {"frames", "resume", "device", "save_seconds", "report"})
         run = open_run(find_run(resume), RENDERINGS)
@@ -100,15 +108,7 @@ def train_command(
                 seeds,
                 RENDERINGS,
                 lambda place, own: create_frames_run(place, own, store, chosen),
-                lambda run, resume: train_on_frames(
-                    run,
-                    store,
-                    chosen,
-                    resume=resume,
-                    save_seconds=save_seconds,
-                    world=world,
-                    report=live_report(run) if report else None,
-                ),
+                trained,
                 world,
             )
             return
@@ -117,8 +117,7 @@ def train_command(
             lambda: open_run(path, RENDERINGS),
         )
     begun = run.state_path.exists()
-    live = live_report(run) if report else None
-    ended = train_on_frames(run, store, chosen, resume=begun, save_seconds=save_seconds, world=world, report=live)
+    ended = trained(run, begun)
     if not world.leads:
         raise typer.Exit(0 if ended else INTERRUPTED)
     if not ended:
