@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
 from mri_n2n import environment
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.durable import write_text
 from mri_n2n.errors import INTERRUPTED
+from mri_n2n.intervals import over_seeds
 from mri_n2n.networks.spec import UNetSpec
 from mri_n2n.recipes import Experiment, Optimisation, Recipe, undersampling_task
 from mri_n2n.scores import Score, differences
@@ -38,17 +36,14 @@ def precisions(steps: int, seeds: int, network: UNetSpec) -> Experiment:
     return Experiment("precision", arms)
 
 
-def over_seeds(scores: Sequence[Score], seeds: int) -> str:
+def table_of(scores: Sequence[Score], seeds: int) -> str:
     """Markdown: the mean PSNR difference of each seed, and of all with Student's 95 % interval over seeds.
 
     The intervals of results.md are over subjects for the networks that were trained; what matters here is the next one.
     """
-    found = np.array(
-        [differences(scores, [(f"bf16, seed {seed}", f"fp32, seed {seed}")]).mean for seed in range(seeds)]
-    )
-    mean, half = found.mean(), stats.t.ppf(0.975, seeds - 1) * stats.sem(found)
+    found = [differences(scores, [(f"bf16, seed {seed}", f"fp32, seed {seed}")]).mean for seed in range(seeds)]
     rows = [f"| {seed} | {value:+.3f} |" for seed, value in enumerate(found)]
-    rows.append(f"| mean, 95 % interval over seeds | {mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}] |")
+    rows.append(f"| mean, 95 % interval over seeds | {over_seeds(found):+.3f} |")
     return "\n".join(["| seed | bf16 − fp32, dB |", "| --- | --- |", *rows, ""])
 
 
@@ -71,7 +66,7 @@ if __name__ == "__main__":
         environment.chosen_device(arguments.device),
     )
     if outcome:
-        table = over_seeds(outcome.scores, arguments.seeds)
+        table = table_of(outcome.scores, arguments.seeds)
         write_text(arguments.output / "seeds.md", table)
         print(f"{outcome.table}\n{table}")
     else:

@@ -21,6 +21,7 @@ class ScoreTable:
 
     file: a CSV beside the summary, with a row per image and method. Of its columns, image: those that tell an image;
     unit: those that tell what intervals are drawn over; metrics: the scores. result: the method that is the run's own.
+    set: the column of test sets that have means of their own, if there are such.
     """
 
     file: str
@@ -28,6 +29,7 @@ class ScoreTable:
     unit: tuple[str, ...]
     metrics: tuple[str, ...]
     result: str
+    set: str | None = None
 
 
 def run_name(directory: Path) -> str:

@@ -198,7 +198,7 @@ def _train(
         draw = (step // plan.evaluate_every) % (EVALUATIONS // 2) == 0 or step == plan.steps
         metrics = monitor.assess(step, draw=draw)
         if world.leads:
-            journal.write(step, metrics)
+            journal.write(step, metrics | {"evaluation_seconds": time.monotonic() - began_assessing})
         evaluated()
         assessing = time.monotonic() - began_assessing
         recorded += assessing  # speed is training's alone

@@ -45,6 +45,7 @@ EXAMPLES = 3
 SCORES = "scores"  # of an evaluation that has not ended
 OWN_FILES = ("images.csv", "summary.json", "results.md", "examples.png", ILLUSTRATIONS, SCORES)
 NETWORK = "network"
+UNIT = ("set", "image")
 INTERVAL = "95 % bootstrap over images"
 
 
@@ -195,7 +196,7 @@ def _written(
     content = {
         "label": run.domain.caution,
         **about,
-        "scores": asdict(ScoreTable("images.csv", ("set", "image"), ("set", "image"), ("psnr", "ssim"), NETWORK)),
+        "scores": asdict(ScoreTable("images.csv", UNIT, UNIT, ("psnr", "ssim"), NETWORK, set="set")),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

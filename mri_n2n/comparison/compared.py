@@ -1,6 +1,6 @@
 """Comparing runs: what they differ in, how good each is with 95 % intervals, image by image, and what it cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,32 +18,47 @@ SAMPLING = ("task.corruption.acceleration", "task.corruption.edge_probability")
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm's run takes on average: seconds of training, images per second, on which device."""
+    """What an arm's run takes on average.
+
+    seconds: by the clock, from the first step to the last; evaluation_seconds: of these on validation images;
+    images_per_second: of training alone.
+    """
 
     arm: str
     seconds: float
+    evaluation_seconds: float
     images_per_second: float | None
     device: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of all arms on a test set ("" where there is one).
+
+    references: methods that all arms were scored beside, with the same scores. by_unit: of every metric and arm the
+    means over each unit (a subject, an image, a scene). images: how many all arms were scored on; 0 where they differ.
+    """
+
+    set: str
+    images: int
+    qualities: tuple[Quality, ...]
+    references: tuple[Quality, ...]
+    differences: tuple[Difference, ...]
+    by_unit: Mapping[str, Mapping[str, tuple[float, ...]]]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Runs side by side. The first arm is what the others are compared with.
 
-    parameters: those that differ, with a text for every arm. references: methods that all arms were scored beside, with
-    the same scores. by_unit: of every metric and arm the means over each unit (a subject, an image, a scene). images:
-    how many all arms were scored on; 0 where these differ.
+    parameters: those that differ, with a text for every arm. scored: on each test set; none where nothing was.
     """
 
     arms: tuple[Arm, ...]
     parameters: Mapping[str, tuple[str, ...]]
-    qualities: tuple[Quality, ...]
-    references: tuple[Quality, ...]
-    differences: tuple[Difference, ...]
+    scored: tuple[Scored, ...]
     milestones: tuple[Milestone, ...]
     costs: tuple[Cost, ...]
-    by_unit: Mapping[str, Mapping[str, tuple[float, ...]]]
-    images: int
     interval: str
     label: str
     notes: tuple[str, ...]
@@ -62,25 +77,44 @@ def compare(
     alike = _check_data(records, different_data)
     arms = arms_of(records, grouped=grouped and alike)  # seeds scored on different images have no mean
     evaluated = {arm.name: found for arm in arms if (found := _evaluations(arm))}
-    scores = {name: [_of_method(name, own, method) for own in found] for name, found in evaluated.items()}
-    together = [scores] if alike else [{name: own} for name, own in scores.items()]
-    tables = [ScoreArray.of(some) for some in together if some]
-    seeds = {arm.name: arm.seeds for arm in arms}
     every = [own for found in evaluated.values() for own in found]
     return Comparison(
         arms=tuple(arms),
         parameters=differing(arms),
-        qualities=tuple(quality for table in tables for quality in table.qualities()),
-        references=tuple(_references(every, method)) if alike else (),
-        differences=tuple(difference for table in tables for difference in table.differences(seeds)),
+        scored=tuple(_scored(arms, evaluated, method, alike)),
         milestones=tuple(milestones(arms)),
         costs=tuple(_cost(arm) for arm in arms),
-        by_unit=tables[0].by_unit() if alike and tables else {},
-        images=len(tables[0].units) if alike and tables else 0,
         interval="; ".join(dict.fromkeys(own.interval for own in every)),
         label=every[0].label if every else "",
         notes=tuple(_notes(arms, alike)),
     )
+
+
+def _scored(
+    arms: Sequence[Arm], evaluated: Mapping[str, Sequence[Evaluated]], method: str | None, alike: bool
+) -> Iterator[Scored]:
+    """The scores set by set; of images that differ only the means."""
+    scores = {name: [_of_method(name, own, method) for own in found] for name, found in evaluated.items()}
+    if not scores:
+        return
+    if not alike:
+        arrays = [ScoreArray.of({name: own}) for name, own in scores.items()]
+        yield Scored("", 0, tuple(quality for array in arrays for quality in array.qualities()), (), (), {})
+        return
+    every = [own for found in evaluated.values() for own in found]
+    references = _references(every, method)
+    seeds = {arm.name: arm.seeds for arm in arms}
+    for name in every[0].sets:
+        array = ScoreArray.of({arm: [own.of_set(name) for own in found] for arm, found in scores.items()})
+        beside = {method: [found.of_set(name)] for method, found in references.items()}
+        yield Scored(
+            name,
+            len(array.units),
+            tuple(array.qualities()),
+            tuple(ScoreArray.of(beside).qualities()) if beside else (),
+            tuple(array.differences(seeds)),
+            array.by_unit(),
+        )
 
 
 def _evaluations(arm: Arm) -> list[Evaluated]:
@@ -123,18 +157,15 @@ def _other_data(first: RunRecord, run: RunRecord) -> str:
     return "" if same else "images"
 
 
-def _references(every: Sequence[Evaluated], method: str | None) -> list[Quality]:
+def _references(every: Sequence[Evaluated], method: str | None) -> dict[str, Scores]:
     """The methods, other than what is compared, that every run was scored beside with the same scores."""
-    if not every:
-        return []
     first, *others = every
     compared = {own.result if method is None else method for own in every}
-    shared = {
-        name: [scores]
+    return {
+        name: scores
         for name, scores in first.methods.items()
         if name not in compared and all(_same(scores, other.methods.get(name)) for other in others)
     }
-    return ScoreArray.of(shared).qualities() if shared else []
 
 
 def _same(scores: Scores, other: Scores | None) -> bool:
@@ -147,8 +178,10 @@ def _same(scores: Scores, other: Scores | None) -> bool:
 def _cost(arm: Arm) -> Cost:
     speeds = [run.images_per_second for run in arm.runs if run.images_per_second is not None]
     devices = dict.fromkeys(run.parameters.get(f"{ENVIRONMENT}hardware", "?") for run in arm.runs)
-    seconds = float(np.mean([run.seconds for run in arm.runs]))
-    return Cost(arm.name, seconds, float(np.mean(speeds)) if speeds else None, ", ".join(devices))
+    training = float(np.mean([run.seconds for run in arm.runs]))
+    evaluating = float(np.mean([run.evaluation_seconds for run in arm.runs]))
+    speed = float(np.mean(speeds)) if speeds else None
+    return Cost(arm.name, training + evaluating, evaluating, speed, ", ".join(devices))
 
 
 def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:

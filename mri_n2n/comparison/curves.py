@@ -7,7 +7,7 @@ import numpy as np
 
 from mri_n2n.comparison.arms import Arm
 from mri_n2n.comparison.records import Curve, RunRecord
-from mri_n2n.intervals import Estimate
+from mri_n2n.intervals import Estimate, over_seeds
 
 PSNR = "validation/psnr/"
 FLOWN = "online/psnr/"  # of a training in flight
@@ -18,7 +18,7 @@ LOW, HIGH = "validation/psnr_low/", "validation/psnr_high/"
 class Milestone:
     """The validation PSNR in dB of an arm's run at its end and at its best, and the step of that: means over seeds.
 
-    Intervals are there for a single run that recorded them. seeds: every seed's last value.
+    Intervals are over seeds; of a single run as it recorded them, over images. seeds: every seed's last value.
     """
 
     arm: str
@@ -67,7 +67,7 @@ def _of_arm(arm: Arm) -> Iterator[Milestone]:
 
 def _estimate(arm: Arm, method: str, points: Sequence[tuple[int, float]]) -> Estimate:
     if len(points) > 1:
-        return Estimate(float(np.mean([value for _, value in points])), None, None)
+        return over_seeds([value for _, value in points])
     ((step, value),) = points
     low, high = (_at(arm.runs[0].curves.get(prefix + method, ()), step) for prefix in (LOW, HIGH))
     return Estimate(value, low, high)

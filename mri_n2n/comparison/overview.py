@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from mri_n2n.comparison.curves import course, watched
 from mri_n2n.comparison.paired import ScoreArray
-from mri_n2n.comparison.records import RunRecord
-from mri_n2n.comparison.tables import Table, heading_of, told
+from mri_n2n.comparison.records import Evaluated, RunRecord
+from mri_n2n.comparison.tables import Table, heading_of, titled, told
 
 NONE = "–"
 
@@ -33,20 +33,25 @@ def shown(record: RunRecord) -> list[Table]:
     """Everything that a run left to be read: scores, curves, parameters."""
     tables = [listed([record])]
     if record.evaluated is not None:
-        array = ScoreArray.of({name: [scores] for name, scores in record.evaluated.methods.items()})
-        qualities = array.qualities()
-        rows = tuple(
-            (arm, *(told(quality.value, quality.metric) for quality in qualities if quality.arm == arm))
-            for arm in array.arms
-        )
-        note = f"{len(array.units)} images. Brackets: {record.evaluated.interval}. {record.evaluated.label}".rstrip()
-        tables.append(Table("Scores", ("method", *map(heading_of, array.metrics)), rows, note))
+        tables += [_scores(record.evaluated, name) for name in record.evaluated.sets]
     curves = tuple(
         (name, f"{len(curve)}", f"{curve[0][1]:.5g}", f"{curve[-1][1]:.5g}") for name, curve in record.curves.items()
     )
     tables.append(Table("Recorded while training", ("metric", "points", "first", "last"), curves))
     tables.append(Table("Parameters", ("parameter", "value"), tuple(record.parameters.items())))
     return [table for table in tables if table.rows]
+
+
+def _scores(evaluated: Evaluated, name: str) -> Table:
+    """Every method's scores on a test set."""
+    array = ScoreArray.of({method: [scores.of_set(name)] for method, scores in evaluated.methods.items()})
+    qualities = array.qualities()
+    rows = tuple(
+        (arm, *(told(quality.value, quality.metric) for quality in qualities if quality.arm == arm))
+        for arm in array.arms
+    )
+    note = f"{len(array.units)} images. Brackets: {evaluated.interval}. {evaluated.label}".rstrip()
+    return Table(titled("Scores", name), ("method", *map(heading_of, array.metrics)), rows, note)
 
 
 def _last(record: RunRecord) -> str:

@@ -23,11 +23,25 @@ Curve = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Scores:
-    """One method's scores, image by image. images: what tells them; units: what intervals are drawn over, of each."""
+    """One method's scores, image by image.
+
+    images: what tells them. Of each, units: what intervals are drawn over; sets: the test set, "" where there is one.
+    """
 
     images: tuple[str, ...]
     units: tuple[str, ...]
     metrics: Mapping[str, NDArray[np.float64]]
+    sets: tuple[str, ...]
+
+    def of_set(self, name: str) -> "Scores":
+        """The scores on one test set."""
+        rows = [row for row, own in enumerate(self.sets) if own == name]
+        return Scores(
+            tuple(self.images[row] for row in rows),
+            tuple(self.units[row] for row in rows),
+            {metric: values[rows] for metric, values in self.metrics.items()},
+            (name,) * len(rows),
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,11 @@ class Evaluated:
     interval: str
     label: str
     weights: str | None = None
+
+    @property
+    def sets(self) -> list[str]:
+        """The test sets, in order."""
+        return list(dict.fromkeys(self.methods[self.result].sets))
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,11 @@ class RunRecord:
     def seconds(self) -> float:
         """Time spent training, without evaluations."""
         return sum(value for _, value in self.curves.get("seconds", ()))
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Time spent on evaluations while it was trained."""
+        return sum(value for _, value in self.curves.get("evaluation_seconds", ()))
 
     @property
     def images_per_second(self) -> float | None:
@@ -182,6 +206,7 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
             tuple("/".join(row[place] for place in image) for row in own_rows),
             tuple("/".join(row[place] for place in unit) for row in own_rows),
             {name: np.array([_finite(row[columns[name]]) for row in own_rows]) for name in table.metrics},
+            tuple("" if table.set is None else row[columns[table.set]] for row in own_rows),
         )
         for method, own_rows in by_method.items()
     }

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mri_n2n.comparison.arms import Arm
-from mri_n2n.comparison.compared import Comparison
+from mri_n2n.comparison.compared import Comparison, Scored
 from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import Curve, RunRecord
 from mri_n2n.intervals import Estimate
 
-FORMAT = "mri-n2n comparison 1"
+FORMAT = "mri-n2n comparison 2"
 HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
 DIGITS = {"psnr": 2}
 POINTS = 200  # of a curve that are kept
@@ -34,8 +34,8 @@ def tables_of(comparison: Comparison) -> list[Table]:
     """The tables of a comparison; those that would be empty are left out."""
     made = [
         _parameters(comparison),
-        _qualities(comparison),
-        _differences(comparison),
+        *(_qualities(comparison, scored) for scored in comparison.scored),
+        *(_differences(scored) for scored in comparison.scored),
         _milestones(comparison),
         _costs(comparison),
     ]
@@ -52,21 +52,26 @@ def _parameters(comparison: Comparison) -> Table:
     return Table("What differs", ("run", *parameters), rows)
 
 
-def _qualities(comparison: Comparison) -> Table:
-    metrics = tuple(dict.fromkeys(quality.metric for quality in comparison.qualities))
+def titled(title: str, test_set: str) -> str:
+    """The title of a table on one of several test sets."""
+    return f"{title}: {test_set}" if test_set else title
+
+
+def _qualities(comparison: Comparison, scored: Scored) -> Table:
+    metrics = tuple(dict.fromkeys(quality.metric for quality in scored.qualities))
     several = _several(comparison)
-    rows = [_quality_row(name, metrics, comparison.references, None) for name in _names(comparison.references)]
+    rows = [_quality_row(name, metrics, scored.references, None) for name in _names(scored.references)]
     rows += [
-        _quality_row(arm.name, metrics, comparison.qualities, arm if several else None)
+        _quality_row(arm.name, metrics, scored.qualities, arm if several else None)
         for arm in comparison.arms
-        if arm.name in _names(comparison.qualities)
+        if arm.name in _names(scored.qualities)
     ]
     heading = ("run", *(heading_of(metric) for metric in metrics), *(("seeds, dB",) if several else ()))
-    images = f"{comparison.images} images. " if comparison.images else ""
+    images = f"{scored.images} images. " if scored.images else ""
     note = f"{images}Brackets: {comparison.interval}." + (
         " Means over seeds; seeds: each one's mean." if several else ""
     )
-    return Table("Scores", heading, tuple(_filled(row, len(heading)) for row in rows), note)
+    return Table(titled("Scores", scored.set), heading, tuple(_filled(row, len(heading)) for row in rows), note)
 
 
 def _quality_row(name: str, metrics: Sequence[str], qualities: Sequence[Quality], arm: Arm | None) -> tuple[str, ...]:
@@ -76,8 +81,8 @@ def _quality_row(name: str, metrics: Sequence[str], qualities: Sequence[Quality]
     return (name, *cells, *seeds)
 
 
-def _differences(comparison: Comparison) -> Table:
-    found = comparison.differences
+def _differences(scored: Scored) -> Table:
+    found = scored.differences
     metrics = tuple(dict.fromkeys(difference.metric for difference in found))
     several = any(difference.metric == "psnr" and len(difference.seeds) > 1 for difference in found)
     rows = []
@@ -88,7 +93,7 @@ def _differences(comparison: Comparison) -> Table:
     seeds = {"psnr": ("seed by seed",)} if several else {}
     heading = ("difference", *(text for name in metrics for text in (heading_of(name), "p", *seeds.get(name, ()))))
     note = "Image by image. p: Wilcoxon's signed rank test over the units of the intervals, not corrected for several."
-    return Table("Differences", heading, tuple(rows), note)
+    return Table(titled("Differences", scored.set), heading, tuple(rows), note)
 
 
 def _difference_cells(difference: Difference, several: bool) -> tuple[str, ...]:
@@ -110,7 +115,9 @@ def _milestones(comparison: Comparison) -> Table:
         )
         for found in comparison.milestones
     )
-    note = "Of the validation images that a training looks at" + ("; means over seeds." if several else ".")
+    note = "Of the validation images that a training looks at. Brackets: 95 % over subjects (images, scenes)" + (
+        "; of several seeds of their mean, Student's over seeds." if several else "."
+    )
     last = ("last PSNR, dB", "seeds, dB") if several else ("last PSNR, dB",)
     return Table("While training", ("run", "method", *last, "best PSNR, dB", "best at step"), rows, note)
 
@@ -121,6 +128,7 @@ def _costs(comparison: Comparison) -> Table:
             cost.arm,
             f"{len(arm.runs)}",
             f"{cost.seconds:.0f}",
+            f"{cost.evaluation_seconds:.0f}",
             "" if cost.images_per_second is None else f"{cost.images_per_second:.1f}",
             cost.device,
         )
@@ -128,9 +136,9 @@ def _costs(comparison: Comparison) -> Table:
     )
     return Table(
         "Cost",
-        ("run", "runs", "training, s", "images/s", "on"),
+        ("run", "runs", "time, s", "of it evaluating, s", "images/s", "on"),
         rows,
-        "Means over the runs of each; evaluations while training are not counted.",
+        "Means over the runs of each, from the first step to the last.",
     )
 
 
@@ -178,18 +186,22 @@ def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
     """Every number in a row of its own, for a spreadsheet: of which run, what it is, its interval, p."""
     rows: list[dict[str, Any]] = []
 
-    def add(run: str, what: str, metric: str, value: Estimate, beside: str = "", p: float | None = None) -> None:
-        rows.append({"run": run, "what": what, "metric": metric, "beside": beside, **asdict(value), "p": p})
+    def add(run: str, what: str, metric: str, value: Estimate, **more: Any) -> None:
+        beside = {"set": "", "beside": "", "p": None} | more
+        p = beside.pop("p")
+        rows.append({"run": run, "what": what, "metric": metric, **beside, **asdict(value), "p": p})
 
-    for quality in (*comparison.references, *comparison.qualities):
-        add(quality.arm, "score", quality.metric, quality.value)
-    for found in comparison.differences:
-        add(found.arm, "difference", found.metric, found.value, found.baseline, found.p)
+    for scored in comparison.scored:
+        for quality in (*scored.references, *scored.qualities):
+            add(quality.arm, "score", quality.metric, quality.value, set=scored.set)
+        for own in scored.differences:
+            add(own.arm, "difference", own.metric, own.value, set=scored.set, beside=own.baseline, p=own.p)
     for milestone in comparison.milestones:
         add(milestone.arm, "last while training", "psnr", milestone.final)
         add(milestone.arm, "best while training", "psnr", milestone.best)
     for cost in comparison.costs:
-        add(cost.arm, "cost", "training_seconds", Estimate(cost.seconds, None, None))
+        add(cost.arm, "cost", "seconds", Estimate(cost.seconds, None, None))
+        add(cost.arm, "cost", "evaluation_seconds", Estimate(cost.evaluation_seconds, None, None))
         if cost.images_per_second is not None:
             add(cost.arm, "cost", "images_per_second", Estimate(cost.images_per_second, None, None))
     return rows

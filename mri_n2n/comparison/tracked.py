@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as TrackedRun
 
-CURVES = ("seconds", "images_per_second", "loss", "validation/")
+CURVES = ("seconds", "evaluation_seconds", "images_per_second", "loss", "validation/")
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 PAGE = 200
 STEPS = "optimisation.steps"

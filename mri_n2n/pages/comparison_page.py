@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mri_n2n.comparison.arms import SEED, Arm
-from mri_n2n.comparison.compared import Comparison, Cost
+from mri_n2n.comparison.compared import Comparison, Cost, Scored
 from mri_n2n.comparison.curves import Milestone, course, watched
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import RunRecord
@@ -27,14 +27,13 @@ def comparison_page(content: Any, name: str) -> str:
         comparison = _comparison(content)
         tables = tables_of(comparison)
         charts = _curves(comparison)
-        means = {quality.arm: quality.value for quality in comparison.qualities if quality.metric == "psnr"}
-        units = compared_units(comparison.by_unit.get("psnr", {}), means)
+        units = [chart for place, scored in enumerate(comparison.scored) for chart in _units(f"units{place}", scored)]
     except UNREADABLE as error:
         raise UsageError(
             f"{name} is no comparison ({one_line(error)}). Make one: mri-n2n runs compare RUN RUN --output FILE.json"
         ) from None
     label = f"{comparison.label}." if comparison.label else ""
-    if not comparison.qualities:
+    if not comparison.scored:
         label = "no scores: nothing here was evaluated."
     page = {
         "title": " · ".join(arm.name for arm in comparison.arms),
@@ -64,24 +63,36 @@ def _curves(comparison: Comparison) -> list[Chart]:
     return compared_curves(validation, losses)
 
 
+def _units(name: str, scored: Scored) -> list[Chart]:
+    means = {quality.arm: quality.value for quality in scored.qualities if quality.metric == "psnr"}
+    return compared_units(name, scored.set, scored.by_unit.get("psnr", {}), means)
+
+
 def _comparison(content: Mapping[str, Any]) -> Comparison:
     """What `as_json` described, as far as a page shows it."""
     return Comparison(
         arms=tuple(Arm(str(arm["name"]), tuple(_run(run) for run in arm["runs"])) for arm in content["arms"]),
         parameters={str(name): tuple(map(str, values)) for name, values in content["parameters"].items()},
+        scored=tuple(_scored(own) for own in content["scored"]),
+        milestones=tuple(_milestone(**own) for own in content["milestones"]),
+        costs=tuple(Cost(**own) for own in content["costs"]),
+        interval=str(content["interval"]),
+        label=str(content["label"]),
+        notes=tuple(map(str, content["notes"])),
+    )
+
+
+def _scored(content: Mapping[str, Any]) -> Scored:
+    return Scored(
+        set=str(content["set"]),
+        images=int(content["images"]),
         qualities=tuple(_quality(**own) for own in content["qualities"]),
         references=tuple(_quality(**own) for own in content["references"]),
         differences=tuple(_difference(**own) for own in content["differences"]),
-        milestones=tuple(_milestone(**own) for own in content["milestones"]),
-        costs=tuple(Cost(**own) for own in content["costs"]),
         by_unit={
             str(metric): {str(arm): tuple(map(float, values)) for arm, values in own.items()}
             for metric, own in content["by_unit"].items()
         },
-        images=int(content["images"]),
-        interval=str(content["interval"]),
-        label=str(content["label"]),
-        notes=tuple(map(str, content["notes"])),
     )
 
 

@@ -83,12 +83,15 @@ def compared_curves(validation: Mapping[str, Curve], losses: Mapping[str, Curve]
     return charts
 
 
-def compared_units(values: Mapping[str, Sequence[float]], means: Mapping[str, Estimate]) -> list[Chart]:
-    """The PSNR of every subject, image or scene by several runs."""
+def compared_units(
+    name: str, of: str, values: Mapping[str, Sequence[float]], means: Mapping[str, Estimate]
+) -> list[Chart]:
+    """The PSNR of every subject, image or scene by several runs. of: the test set, if there are several."""
     if not values:
         return []
-    caption = "PSNR of each subject (image, scene); above it the mean, and its 95 % interval as a bar"
-    return [Chart("units", caption, _markup(distribution("units", "PSNR, dB", values, means)))]
+    where = f" of {of}" if of else ""
+    caption = f"PSNR of each subject (image, scene){where}; above it the mean, and its 95 % interval as a bar"
+    return [Chart(name, caption, _markup(distribution(name, "PSNR, dB", values, means)))]
 
 
 def _markup(svg: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison_runs import ROWS, made_run
-from scipy.stats import ttest_rel, wilcoxon
+from scipy.stats import ttest_1samp, ttest_rel, wilcoxon
 
 from mri_n2n.comparison.arms import arms_of
 from mri_n2n.comparison.compared import compare
@@ -16,6 +16,7 @@ from mri_n2n.comparison.paired import Quality
 from mri_n2n.comparison.records import read_run
 from mri_n2n.comparison.tables import as_csv, as_json, markdown
 from mri_n2n.errors import UsageError
+from mri_n2n.pages.comparison_page import comparison_page
 
 
 def quality(found: tuple[Quality, ...], arm: str, metric: str = "psnr") -> Quality:
@@ -28,22 +29,21 @@ def test_means_differences_and_what_differs(tmp_path: Path) -> None:
     second = read_run(made_run(tmp_path / "better", gain=6.5, recipe={"loss": "ht"}))
     found = compare([first, second])
     mean_row = (ROWS - 1) / 2
-    assert quality(found.qualities, "plain").value.mean == pytest.approx(25 + mean_row / 3)
-    assert quality(found.qualities, "better").value.mean == pytest.approx(26.5 + mean_row / 3)
-    assert quality(found.references, "input").value.mean == pytest.approx(20 + mean_row / 3)
-    difference = next(own for own in found.differences if own.metric == "psnr")
+    assert quality(found.scored[0].qualities, "plain").value.mean == pytest.approx(25 + mean_row / 3)
+    assert quality(found.scored[0].qualities, "better").value.mean == pytest.approx(26.5 + mean_row / 3)
+    assert quality(found.scored[0].references, "input").value.mean == pytest.approx(20 + mean_row / 3)
+    difference = next(own for own in found.scored[0].differences if own.metric == "psnr")
     assert (difference.arm, difference.baseline) == ("better", "plain")
     assert difference.value.mean == pytest.approx(1.5)
     assert difference.value.low == pytest.approx(1.5)  # image by image: what images have in common does not count
     assert difference.p == pytest.approx(wilcoxon([1.5] * 6).pvalue)
     assert found.parameters == {"loss": ("–", "ht")}
-    assert found.images == ROWS
+    assert found.scored[0].images == ROWS
     assert [(own.final.mean, own.best.mean, own.best.low, own.best_step) for own in found.milestones] == [
         (26.0, 27.0, 26.0, 50.0)
     ] * 2
-    assert [(cost.seconds, cost.images_per_second, cost.device) for cost in found.costs] == [
-        (60.0, 5.0, "2 CPU threads")
-    ] * 2
+    costs = [(cost.seconds, cost.evaluation_seconds, cost.images_per_second, cost.device) for cost in found.costs]
+    assert costs == [(64.0, 4.0, 5.0, "2 CPU threads")] * 2
     assert not found.notes
 
 
@@ -55,16 +55,60 @@ def test_seeds_go_together(tmp_path: Path) -> None:
     ]
     found = compare(runs)
     assert [(arm.name, arm.seeds) for arm in found.arms] == [("paper", ["0", "1", "2"]), ("ht", ["0", "1", "2"])]
-    own = quality(found.qualities, "ht")
+    own = quality(found.scored[0].qualities, "ht")
     assert own.value.mean == pytest.approx(np.mean(own.seeds))
     assert len(set(own.seeds)) == 3
-    difference = found.differences[0]
-    first = quality(found.qualities, "paper")
+    difference = found.scored[0].differences[0]
+    first = quality(found.scored[0].qualities, "paper")
     assert difference.seeds == pytest.approx(np.subtract(own.seeds, first.seeds))
-    assert compare(runs[:-1]).differences[0].seeds == ()  # other seeds
+    assert compare(runs[:-1]).scored[0].differences[0].seeds == ()  # other seeds
     assert len(compare(runs, grouped=False).arms) == 6
     assert "seeds, dB" in markdown(found)
     assert "seed by seed" in markdown(found)
+
+
+def test_the_end_of_a_training_has_an_interval_over_seeds(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / f"run-seed{seed}", seed=seed) for seed in range(3)]
+    for run, last in zip(runs, (25.0, 26.0, 27.0), strict=True):
+        path, name = run / "metrics.jsonl", '"validation/psnr/network": '
+        path.write_text(path.read_text().replace(f"{name}26.0", f"{name}{last}"))
+    other = made_run(tmp_path / "other", recipe={"k": 1})
+    found = compare([read_run(run) for run in (*runs, other)]).milestones[0]
+    expected = ttest_1samp([25.0, 26.0, 27.0], 0).confidence_interval(0.95)
+    assert (found.final.mean, found.final.low, found.final.high) == pytest.approx((26.0, *expected))
+    assert (found.best.mean, found.best.low, found.best.high) == (27.0, 27.0, 27.0)
+
+
+def test_each_test_set_has_scores_of_its_own(tmp_path: Path) -> None:
+    """Photographs of Kodak's and of Set14 are not one population."""
+    records = []
+    for name, gains in (("first", (1.0, 1.0)), ("second", (2.0, 5.0))):
+        run = made_run(tmp_path / name, recipe={"k": name})
+        table = run / "evaluation/slices.csv"
+        heading, *lines = table.read_text().splitlines()
+        rows = []
+        for subject, row, place, method, psnr, ssim in (line.split(",") for line in lines):
+            own = int(row) % 3 == 0  # four images of twelve
+            gain = gains[own] if method == "network" else 0.0
+            rows.append(f"{subject},{row},{place},{method},{float(psnr) + gain},{ssim},{'set 14' if own else 'kodak'}")
+        table.write_text("\n".join([f"{heading},set", *rows]) + "\n")
+        summary = json.loads((run / "evaluation/summary.json").read_text())
+        summary["scores"]["set"] = "set"
+        (run / "evaluation/summary.json").write_text(json.dumps(summary))
+        records.append(read_run(run))
+    found = compare(records)
+    assert [(own.set, own.images) for own in found.scored] == [("set 14", 4), ("kodak", 8)]
+    means = {own.set: own.differences[0].value.mean for own in found.scored}
+    assert means == pytest.approx({"kodak": 1.0, "set 14": 4.0})
+    assert quality(found.scored[0].references, "input").value.mean == pytest.approx(20 + 4.5 / 3)
+    text = markdown(found)
+    for title in ("Scores: kodak", "Scores: set 14", "Differences: kodak", "Differences: set 14"):
+        assert f"## {title}\n" in text
+    page = comparison_page(json.loads(json.dumps(as_json(found))), "the comparison")
+    assert "PSNR of each subject (image, scene) of set 14" in page
+    assert [table.title for table in shown(records[0])][1:3] == ["Scores: set 14", "Scores: kodak"]
+    line = next(line for line in as_csv(found).splitlines() if line.startswith("second,difference,psnr,kodak,first,"))
+    assert float(line.split(",")[5]) == pytest.approx(1.0)
 
 
 def test_names_of_arms_tell_them_apart(tmp_path: Path) -> None:
@@ -81,8 +125,8 @@ def test_intervals_are_over_subjects(tmp_path: Path) -> None:
     """Twelve images of two subjects say less than those of twelve."""
     few = compare([read_run(made_run(tmp_path / f"few{k}", seed=k, recipe={"k": k}, subjects=2)) for k in (0, 1)])
     many = compare([read_run(made_run(tmp_path / f"many{k}", seed=k, recipe={"k": k}, subjects=12)) for k in (0, 1)])
-    assert len(few.by_unit["psnr"]["few0"]) == 2
-    assert len(many.by_unit["psnr"]["many0"]) == 12
+    assert len(few.scored[0].by_unit["psnr"]["few0"]) == 2
+    assert len(many.scored[0].by_unit["psnr"]["many0"]) == 12
 
 
 def test_a_difference_by_chance_is_not_called_one(tmp_path: Path) -> None:
@@ -93,7 +137,7 @@ def test_a_difference_by_chance_is_not_called_one(tmp_path: Path) -> None:
             read_run(made_run(tmp_path / f"{trial}-{k}", seed=2 * trial + k, noise=1.0, recipe={"k": k}, subjects=12))
             for k in (0, 1)
         ]
-        difference = compare(runs).differences[0]
+        difference = compare(runs).scored[0].differences[0]
         found.append((difference.p, difference.value.low < 0 < difference.value.high))
     assert sum(p < 0.05 for p, _ in found) <= 6
     assert sum(inside for _, inside in found) >= 22  # 95 % intervals of few units are a little too narrow
@@ -103,10 +147,10 @@ def test_a_real_difference_is_found(tmp_path: Path) -> None:
     runs = [
         read_run(made_run(tmp_path / f"{k}", seed=k, gain=k, noise=0.3, recipe={"k": k}, subjects=12)) for k in (0, 1)
     ]
-    difference = compare(runs).differences[0]
+    difference = compare(runs).scored[0].differences[0]
     assert difference.p < 0.01
     assert difference.value.low > 0.5
-    paired = compare(runs).by_unit["psnr"]
+    paired = compare(runs).scored[0].by_unit["psnr"]
     assert ttest_rel(paired["1"], paired["0"]).pvalue < 0.01
 
 
@@ -118,8 +162,8 @@ def test_other_images_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=rf"{run.name} has other images than first"):
             compare([first, run])
     found = compare([first, other], different_data=True)
-    assert not found.differences
-    assert [own.arm for own in found.qualities if own.metric == "psnr"] == ["first", "other"]
+    assert [own.differences for own in found.scored] == [()]
+    assert [own.arm for own in found.scored[0].qualities if own.metric == "psnr"] == ["first", "other"]
     assert "nothing is compared image by image" in " ".join(found.notes)
 
 
@@ -127,7 +171,7 @@ def test_runs_without_scores_are_compared_by_their_curves(tmp_path: Path) -> Non
     first = read_run(made_run(tmp_path / "first", tested_on=None))
     second = read_run(made_run(tmp_path / "second", recipe={"k": 1}, steps=(40, 100)))
     found = compare([first, second])
-    assert [own.arm for own in found.qualities if own.metric == "psnr"] == ["second"]
+    assert [own.arm for own in found.scored[0].qualities if own.metric == "psnr"] == ["second"]
     assert len(found.milestones) == 2
     assert "first. Evaluate them" in found.notes[0]
     assert "second is not finished: 40 of 100 steps" in found.notes[1]
@@ -136,7 +180,7 @@ def test_runs_without_scores_are_compared_by_their_curves(tmp_path: Path) -> Non
 def test_a_method_of_choice(tmp_path: Path) -> None:
     runs = [read_run(made_run(tmp_path / f"{k}", gain=3.0, recipe={"k": k})) for k in (0, 1)]
     found = compare(runs, method="input")
-    assert quality(found.qualities, "0").value.mean == pytest.approx(20 + (ROWS - 1) / 6)
+    assert quality(found.scored[0].qualities, "0").value.mean == pytest.approx(20 + (ROWS - 1) / 6)
     with pytest.raises(UsageError, match="no scores of 'other', but of input, network"):
         compare(runs, method="other")
     with pytest.raises(UsageError, match="at least two runs, got 1"):
@@ -146,10 +190,10 @@ def test_a_method_of_choice(tmp_path: Path) -> None:
 def test_files_hold_the_same_numbers_and_no_places(tmp_path: Path) -> None:
     found = compare([read_run(made_run(tmp_path / f"{k}", gain=k, recipe={"k|": k})) for k in (0, 2)])
     content = json.loads(json.dumps(as_json(found), allow_nan=False))
-    assert content["differences"][0]["value"]["mean"] == pytest.approx(2.0)
+    assert content["scored"][0]["differences"][0]["value"]["mean"] == pytest.approx(2.0)
     assert content["arms"][0]["runs"][0]["curves"]["validation/psnr/network"][0] == [0, 10.0]
-    line = next(line for line in as_csv(found).splitlines() if line.startswith("2,difference,psnr,0,"))
-    assert float(line.split(",")[4]) == pytest.approx(2.0)
+    line = next(line for line in as_csv(found).splitlines() if line.startswith("2,difference,psnr,,0,"))
+    assert float(line.split(",")[5]) == pytest.approx(2.0)
     assert "+2.00 [+2.00, +2.00]" in markdown(found)
     assert r"k\|" in markdown(found)
     for text in (json.dumps(content), as_csv(found), markdown(found)):
@@ -183,7 +227,7 @@ def test_runs_of_one_seed_are_not_taken_together(tmp_path: Path) -> None:
     found = compare([read_run(tmp_path / name) for name in order])
     assert [(arm.name, arm.seeds) for arm in found.arms] == [("before", ["0", "1"]), ("after", ["0", "1"])]
     assert found.parameters == {"environment.commit": ("before", "after")}
-    assert found.differences[0].value.mean == pytest.approx(2.0)
+    assert found.scored[0].differences[0].value.mean == pytest.approx(2.0)
     twice = compare([read_run(tmp_path / "before-seed0"), read_run(made_run(tmp_path / "x" / "before-seed0"))])
     assert [arm.name for arm in twice.arms] == ["before-seed0 (1)", "before-seed0 (2)"]
     mixed = compare([read_run(tmp_path / name) for name in ("before-seed0", "after-seed1")])
@@ -207,7 +251,7 @@ def test_methods_with_fewer_images_are_compared_on_those(tmp_path: Path) -> None
     record = read_run(run)
     assert "11 images" in shown(record)[1].note
     found = compare([record, read_run(made_run(tmp_path / "other", recipe={"k": 1}))], method="input")
-    assert found.images == ROWS - 1
+    assert found.scored[0].images == ROWS - 1
     table.write_text("\n".join([*lines, lines[-1]]) + "\n")
     with pytest.raises(UsageError, match="has an image twice"):
         read_run(run)

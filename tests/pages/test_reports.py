@@ -161,7 +161,7 @@ def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
     (tmp_path / "unlabelled.json").write_text(made.replace('"label": "made up"', '"label": ""'))
     assert cli("report", "unlabelled.json").code == 0
     assert "nothing here was evaluated" not in (tmp_path / "unlabelled.html").read_text(encoding="utf-8")
-    unscored = json.dumps(json.loads(made) | {"qualities": []})
+    unscored = json.dumps(json.loads(made) | {"scored": []})
     (tmp_path / "unscored.json").write_text(unscored)
     assert cli("report", "unscored.json").code == 0
     assert "nothing here was evaluated" in (tmp_path / "unscored.html").read_text(encoding="utf-8")
