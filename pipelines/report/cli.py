@@ -10,13 +10,15 @@ from mri_n2n.data.cli import Overwrite, starting
 
 def report_command(
     what: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="RUN|STUDIES|COMPARISON", help="A run, the output of `mri-n2n batch`, or JSON by `runs compare`."
+            metavar="RUN|RUNS|STUDIES|COMPARISON",
+            help="A run or several (a folder, name, MLflow identifier or filter), the output of `mri-n2n batch`, or "
+            "JSON by `runs compare`.",
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="The page to write.", show_default="in it; of JSON beside it")
+        Path | None, typer.Option(help="The page to write.", show_default="in it; of JSON beside it; comparison.html")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -179,6 +179,25 @@ def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
     assert not (tmp_path / "damaged.html").exists()
 
 
+def test_a_folder_of_runs_is_compared(cli: CLI, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made_run(tmp_path / f"runs/several/seed-{seed}", seed=seed, gain=3.0)
+    (tmp_path / "runs/several/experiment.json").write_text('{"name": "several"}')
+    for word, place in (
+        ("several", "runs/several/report.html"),
+        ("runs/several", "runs/several/report.html"),
+        ("params.kind = 'Recipe'", "comparison.html"),
+    ):
+        answer = cli("report", word)
+        assert answer.code == 0, answer.err
+        assert f"Report: {place}" in answer.out
+        text = (tmp_path / place).read_text(encoding="utf-8")
+        assert "seed 1" in text
+        assert "Means over seeds" in text
+        (tmp_path / place).unlink()
+    assert cli("report", "params.kind = 'Nothing'").code == 2
+
+
 def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.html"
     theirs.write_text("<p>mine</p>")
@@ -187,7 +206,8 @@ def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -
     assert cli("report", "copied", "--output", theirs, "--overwrite").code == 0
     assert cli("report", "copied", "--output", tmp_path).code == 2
     assert cli("report", "nowhere").code == 2
-    assert cli("report", tmp_path).code == 2
+    (tmp_path / "empty").mkdir()
+    assert "nothing to report at empty, expected" in cli("report", "empty").err
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
