@@ -258,7 +258,7 @@ def test_a_training_is_watched(evaluated: Run, copied: Path, capsys: pytest.Capt
     examples = read_illustrations(copied / "evaluation")
     run = Run(copied, evaluated.recipe, evaluated.data, evaluated.environment)
     asked = []
-    write = live_report(run, share=1e9)
+    write = live_report(run)
 
     def of_this_moment() -> list[Illustration]:
         asked.append(1)
@@ -282,18 +282,6 @@ def test_a_training_is_watched(evaluated: Run, copied: Path, capsys: pytest.Capt
     write(failing, "RUNNING")
     assert capsys.readouterr().err.count("no examples today") == 1
     assert (copied / "report.html").read_text(encoding="utf-8") == text
-
-
-def test_pages_take_a_share_of_the_time(evaluated: Run, copied: Path) -> None:
-    run = Run(copied, evaluated.recipe, evaluated.data, evaluated.environment)
-    asked = []
-    write = live_report(run)
-    for _ in range(5):
-        write(lambda: asked.append(1) or [], "RUNNING")
-    assert len(asked) == 2  # the first one does not count
-    write(lambda: asked.append(1) or read_illustrations(copied / "evaluation"), "FINISHED")
-    assert len(asked) == 3  # the last page has examples of the end
-    assert "Examples after 4 steps" in (copied / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_new_run_in_its_place_has_no_page(evaluated: Run, copied: Path) -> None:
