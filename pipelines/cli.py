@@ -8,13 +8,14 @@ import sys
 import time
 
 from mri_n2n.cli import app
+from mri_n2n.cli.runs import runs
 from mri_n2n.errors import INTERRUPTED, UsageError
 from natural_images.cli import photos
 from pipelines.batch.cli import batch_command
 from pipelines.benchmark.cli import benchmark_command
 from pipelines.node.cli import dicom_node_command
 from pipelines.paper.cli import reproduce
-from pipelines.report.cli import report_command
+from pipelines.report.cli import export_command, report_command
 from rendering.cli import render
 
 EXTRAS = dict.fromkeys(("matplotlib", "mlflow", "pyvips", "sigpy", "SimpleITK"), "research")
@@ -29,6 +30,7 @@ app.add_typer(photos, name="photos")
 app.add_typer(render, name="render")
 app.add_typer(reproduce, name="reproduce")
 app.command("report")(report_command)
+runs.command("export")(export_command)
 app.command("benchmark")(benchmark_command)
 app.command("batch")(batch_command)
 app.command("dicom-node")(dicom_node_command)

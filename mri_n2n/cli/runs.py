@@ -1,4 +1,4 @@
-"""The commands that look at runs: `runs list`, `show`, `compare`, `export`, `upload`, `ui`."""
+"""The commands that look at runs: `runs list`, `show`, `compare`, `upload`, `ui`."""
 
 from pathlib import Path
 from shlex import quote
@@ -103,25 +103,6 @@ def compare_command(
         return
     write_text(output, text)
     typer.echo(f"Written: {output}")
-
-
-@runs.command("export")
-def export_command(
-    run: Annotated[str, typer.Argument(help="A run's folder, name or MLflow identifier.")],
-    archive: Annotated[Path | None, typer.Argument(help="A file to make.", show_default="NAME.zip")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Pack a run (its record, network, scores and pictures) into one file."""
-    from mri_n2n.comparison.archive import export_run
-    from mri_n2n.comparison.finding import find_run
-
-    record = find_run(run)
-    path = archive or Path(f"{record.name}.zip")
-    size = export_run(record, path, overwrite=overwrite)
-    typer.echo(f"Written: {path} ({size / 1e6:.1f} MB)")
-    if record.directory is not None and not (record.directory / "report.html").exists():
-        typer.echo(f"It has no report. To pack one, too: mri-n2n report {quote(record.called)}, then export again.")
-    typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {quote(str(path))}")
 
 
 @runs.command("upload")

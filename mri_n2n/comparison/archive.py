@@ -51,14 +51,9 @@ class Part:
 def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
     """Pack a run's record, network, scores and pictures into a zip; return its size in bytes.
 
-    Raises `UsageError` where the run has no directory here, is being trained, or `path` is there and not `overwrite`.
+    Raises `UsageError` where it is not exportable, or is being trained.
     """
-    directory = run.directory
-    if directory is None:
-        raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
-    check_network(directory)
+    directory = check_exportable(run, path, overwrite=overwrite)
     with alone(directory):
         names = sorted(
             name
@@ -73,6 +68,16 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
             for name, file in files.items():
                 archive.write(file, f"{run.name}/{name}")
     return path.stat().st_size
+
+
+def check_exportable(run: RunRecord, path: Path, *, overwrite: bool = False) -> Path:
+    """The run's directory. Raises `UsageError` unless it is here, with its network, and `path` is free or replaced."""
+    if run.directory is None:
+        raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
+    check_network(run.directory)
+    return run.directory
 
 
 def check_network(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,10 @@ def _states(
     done, steps = last_step(known), run.recipe.optimisation.steps
     lines = []
     if status == "RUNNING":
-        lines.append(f"Being trained: step {done} of {steps}. This page refreshes itself every {REFRESH} seconds.")
+        lines.append(
+            f"Being trained: step {done} of {steps} at {datetime.now():%H:%M:%S}. This page refreshes itself every "
+            f"{REFRESH} seconds. If that time no longer moves, the training was cut off (mri-n2n runs list)."
+        )
     elif status is not None:
         lines.append(f"Training {'has ended' if status == 'FINISHED' else 'was stopped'}: step {done} of {steps}.")
     elif done < steps:

@@ -78,6 +78,33 @@ def test_once(archive: Path, own_store: str) -> None:
     assert len(client.search_runs([experiment])) == 1
 
 
+def test_a_server_that_goes_away_during_an_upload(archive: Path, own_store: str, monkeypatch: Any) -> None:
+    """What it has by then stays RUNNING there, and the next upload puts the whole run in its place."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    log, sent = MlflowClient.log_artifact, []
+
+    def leaves(self: MlflowClient, *arguments: Any, **options: Any) -> None:
+        if len(sent) == 2:
+            raise MlflowException("connection refused")
+        sent.append(1)
+        log(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", leaves)
+        with pytest.raises(UsageError, match="MLflow at sqlite.* does not answer"):
+            upload_archive(archive)
+    client = MlflowClient(own_store)
+    experiment = client.get_experiment_by_name("mri-n2n").experiment_id
+    (half,) = client.search_runs([experiment])
+    assert half.info.status == "RUNNING"
+    whole = upload_archive(archive).split(" ")[0]
+    (run,) = client.search_runs([experiment])
+    assert run.info.run_id == whole != half.info.run_id
+    assert find_run(whole).evaluated is not None
+
+
 BAD_RUNS = {
     "a line without a time": ("metrics.jsonl", '{"step": 1, "loss": 1.0}\n'),
     "a name that MLflow refuses": ("metrics.jsonl", '{"step": 1, "time": 1, "lo$s": 1.0}\n'),
@@ -265,6 +292,7 @@ def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path
     shutil.copy(new_store, tmp_path / "mlflow.db")
     answer = cli("runs", "export", tmp_path / "run", "packed.zip")
     assert answer.code == 0
+    assert "Its report is not made anew: " in answer.err  # a run that nobody trained
     assert "runs upload packed.zip" in answer.out
     answer = cli("runs", "upload", "packed.zip")
     assert answer.code == 0

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,6 +197,13 @@ def test_a_folder_of_runs_is_compared(cli: CLI, tmp_path: Path) -> None:
         assert "Means over seeds" in text
         (tmp_path / place).unlink()
     assert cli("report", "params.kind = 'Nothing'").code == 2
+
+
+def test_a_packed_run_has_its_report(cli: CLI, copied: Path) -> None:
+    answer = cli("runs", "export", "copied", "packed.zip")
+    assert answer.code == 0, answer.err
+    with zipfile.ZipFile("packed.zip") as archive:
+        assert b"validation-001" in archive.read("copied/report.html")
 
 
 def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -> None:
