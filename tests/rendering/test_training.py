@@ -55,6 +55,17 @@ def test_a_run_is_trained_scored_and_stopped_in_time(cli: Callable[..., object],
     assert "--resume runs/tiny" in answer.err
 
 
+def test_several_seeds_of_one_recipe(cli: Callable[..., object], tmp_path: Path) -> None:
+    made_frames(tmp_path / "frames", {"hall": 2, "attic": 2})
+    answer = cli("render", "train", "frames", *TINY, "--steps", 2, "--seeds", "0,1", "--run-name", "two")
+    assert answer.code == 0, answer.err
+    assert "Next: mri-n2n runs compare runs/two" in answer.out
+    assert json.loads((tmp_path / "runs/two/summary.json").read_text())["seeds"] == [0, 1]
+    compared = cli("runs", "compare", "runs/two")
+    assert compared.code == 0, compared.err
+    assert "While training" in compared.out
+
+
 def test_a_resumed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
     store = made_frames(tmp_path / "frames", {"hall": 4})
     recipe = rendering_recipe(rendering_task(), 8, crop=32, batch_size=2, width=4)
