@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mri_n2n import tracking
 from mri_n2n.errors import UsageError, one_line
+from mri_n2n.mlflow_store import answering, told, tracking_uri
 from mri_n2n.run_directory import Run
 from mri_n2n.standalone import Standalone
+from mri_n2n.tracking import known_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,26 +55,25 @@ def log_model(run: Run, standalone: Callable[[Run], Standalone], registration: R
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     if unfinished := run.unfinished():
         raise UsageError(f"{unfinished} Go on with it: {run.command} train --resume {run.directory}")
     run.upload()
-    state = tracking.state_of(run.directory)
+    state = known_state(run.directory, tracking_uri())
+    assert state is not None
     client = MlflowClient(state.uri)
     if registration is not None:
         try:
             client.search_registered_models(max_results=1)
         except MlflowException as error:
             raise UsageError(
-                f"MLflow at {state.uri} cannot keep models under names ({one_line(error)}). Leave out --register."
+                f"MLflow at {told(state.uri)} cannot keep models under names ({told(one_line(error))}). Leave out "
+                "--register."
             ) from error
     weights = str(run.identity()["weights_sha256"])
-    try:
+    with answering(state.uri, "does not take the model"):
         logged = _found(client, state.run_id, weights) or _logged(client, state.run_id, run, standalone(run), weights)
         return logged.model_uri if registration is None else _registered(client, logged, registration, weights)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UsageError(f"MLflow at {state.uri} does not take the model ({one_line(error)}).") from error
 
 
 def _found(client: "MlflowClient", run_id: str, weights: str) -> "LoggedModel | None":

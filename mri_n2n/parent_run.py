@@ -4,13 +4,13 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_n2n.durable import read_json, write_json
+from mri_n2n.mlflow_store import answering, tracking_uri
 from mri_n2n.run_files import PARENT
-from mri_n2n.tracking import STATE, UNNAMEABLE, MirrorState, opened, silent, tracking_uri
+from mri_n2n.tracking import UNNAMEABLE, MirrorState, keep_state, known_state, opened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,21 +37,18 @@ def mirror_experiment(
     Raises `UsageError` where MLflow does not answer.
     """
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     uri = tracking_uri()
-    try:
+    known = known_state(directory, uri)
+    with answering(known.uri if known else uri, "does not take the whole"):
         name = str(read_json(directory / PARENT, "experiment")["name"])
-        state = opened(directory, uri, name)
+        state = known or opened(directory, uri, name)
         client = MlflowClient(state.uri)
         for path in sorted(results.iterdir()):
             if path.suffix in (".md", ".csv", ".png"):
                 client.log_artifact(state.run_id, str(path), results.name)
         _send_summary(client, directory, state, metrics or {}, parameters or {})
         client.set_terminated(state.run_id, status)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise silent(uri, error) from error
 
 
 def _send_summary(
@@ -72,4 +69,4 @@ def _send_summary(
         points = [Metric(UNNAMEABLE.sub("_", key), value, now, 0) for key, value in metrics.items()]
         client.log_batch(state.run_id, metrics=points)
         state.artefacts[SPREAD] = digest
-        write_json(directory / STATE, asdict(state))
+        keep_state(directory, state)

@@ -17,8 +17,7 @@ from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import MRI, Domain, Recipe, described, rebuilt
-from mri_n2n.run_files import FORMAT, PARENT, RUN, RUNS, flat, parameters_of, run_name
-from mri_n2n.tracking import METRICS
+from mri_n2n.run_files import FORMAT, METRICS, NAME, NAME_IS, PARENT, RUN, RUNS, TRACKING, flat, parameters_of, run_name
 from mri_n2n.training.checkpoint import read_state
 
 STATE = "training-state.pt"
@@ -33,7 +32,7 @@ OWN_FILES = (
     "evaluation",
     "report.html",
     LEFT_OUT,
-    tracking.STATE,
+    TRACKING,
 )
 
 
@@ -77,7 +76,7 @@ class Run:
     @property
     def tracked(self) -> bool:
         """Whether MLflow has a copy."""
-        return (self.directory / tracking.STATE).exists()
+        return (self.directory / TRACKING).exists()
 
     def network(self, weights_sha256: str | None = None) -> nn.Module:
         """The trained network, on the CPU; `weights_sha256` says which weights it must have."""
@@ -242,8 +241,8 @@ def find_run(run: Path) -> Path:
 
 def new_run_path(name: str) -> Path:
     """Where a new run of this name goes."""
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"--run-name {name!r} must be a plain name: the run's folder is runs/NAME.")
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--run-name {name!r} must be a plain name, as the run's folder is runs/NAME: {NAME_IS}.")
     return RUNS / name
 
 

@@ -1,5 +1,6 @@
 """The files of a run directory, and what they say as text. Without torch, so that what lists runs starts at once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,13 @@ FORMAT = "mri-n2n run 1"
 RUNS = Path("runs")
 RUN = "run.json"
 NETWORK = "network.json"
+METRICS = "metrics.jsonl"
 EVALUATION = "evaluation"
+SUMMARY = Path(EVALUATION, "summary.json")
+TRACKING = "tracking.json"  # what MLflow has of a run
 PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
+NAME = re.compile(r"\w[\w .,+()=@%-]{0,199}")  # of a run: one folder, in any system, and one line
+NAME_IS = "letters, digits, spaces and .,+()=@%-_, at most 200, a letter or digit first"
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 LONG = ("poses", "scenes")  # lists that say nothing to a person
 

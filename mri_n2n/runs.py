@@ -20,7 +20,8 @@ from mri_n2n.networks.spec import save_network
 from mri_n2n.progress import bar, say
 from mri_n2n.recipes import Optimisation, described
 from mri_n2n.run_directory import Journal, Run
-from mri_n2n.tracking import METRICS, Mirror
+from mri_n2n.run_files import METRICS
+from mri_n2n.tracking import Mirror
 from mri_n2n.training.checkpoint import load_state, save_state
 from mri_n2n.training.seeding import RandomStreams
 from mri_n2n.training.task import Batch

@@ -18,7 +18,7 @@ from mri_n2n.parent_run import announce_experiment, mirror_experiment
 from mri_n2n.progress import say
 from mri_n2n.recipes import Domain, Recipe
 from mri_n2n.run_directory import Run, check_own, check_same_recipe, open_run
-from mri_n2n.tracking import METRICS
+from mri_n2n.run_files import METRICS
 from mri_n2n.training.world import ALONE, World
 
 MOST = 1000

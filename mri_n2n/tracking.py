@@ -8,35 +8,22 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Hospitals are offline: no telemetry (only this exact value works, and only before MLflow is imported).
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror tries again itself, later
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-from mri_n2n.durable import holding, read_json, sha256_of, write_json
+from mri_n2n.durable import read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.mlflow_store import SQLITE, absolute, alone_at, answering, made_experiment, told, tracking_uri
 from mri_n2n.progress import say
-from mri_n2n.run_files import PARENT
+from mri_n2n.run_files import METRICS, PARENT, SUMMARY, TRACKING
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-EXPERIMENT = "mri-n2n"
-SQLITE = "sqlite:///"
-STATE = "tracking.json"
-METRICS = "metrics.jsonl"
-SUMMARY = Path("evaluation/summary.json")
 UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have
 BATCH = 900  # MLflow takes at most 1,000 metrics per call
-MAKING = 120.0  # seconds that another process may take to make a database
 
 
 @dataclass
@@ -51,33 +38,27 @@ class MirrorState:
     status: str = "RUNNING"
 
 
-def tracking_uri() -> str:
-    """Where runs go.
-
-    MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
-    """
-    return absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
-
-
-def absolute(uri: str) -> str:
-    """The same place, wherever a program works."""
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
-
-
 def run_id(directory: Path) -> str | None:
     """The identifier that MLflow's copy of a run has; None where there is none."""
-    path = directory / STATE
+    path = directory / TRACKING
     return str(read_json(path, "tracking state")["run_id"]) if path.exists() else None
 
 
-def state_of(directory: Path) -> MirrorState:
-    """What MLflow has of a run that was uploaded."""
-    return MirrorState(**read_json(directory / STATE, "tracking state"))
+def known_state(directory: Path, uri: str) -> MirrorState | None:
+    """What MLflow at `uri` has of a directory; where no store is asked for, the one that has it."""
+    if not (directory / TRACKING).exists():
+        return None
+    state = MirrorState(**read_json(directory / TRACKING, "tracking state"))
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        return state
+    state_is_there = told(absolute(state.uri)) == told(uri)
+    state.uri = uri  # with its password
+    return state if state_is_there else None
 
 
-def told(uri: str) -> str:
-    """A store's address as it may be shown: without a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+def keep_state(directory: Path, state: MirrorState) -> None:
+    """Write down what MLflow has of a directory, without a password."""
+    write_json(directory / TRACKING, asdict(state) | {"uri": told(state.uri)})
 
 
 def mirror(
@@ -94,51 +75,22 @@ def mirror(
     Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), changed
     artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). tags: of a run that is begun. Raises `UsageError`.
     """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     for chatty in ("alembic", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
-    try:
-        state = opened(directory, uri, name, tags)
-        uri = state.uri
+    known = known_state(directory, uri)
+    with answering(known.uri if known else uri, "does not take the run"):
+        state = known or opened(directory, uri, name, tags)
         _send(directory, state, parameters, upto, status)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise silent(uri, error) from error
-    return f"{state.run_id} at {told(uri)}"
-
-
-def silent(uri: str, error: Exception) -> UsageError:
-    """What to raise where MLflow raised this."""
-    return UsageError(f"MLflow at {told(uri)} does not answer ({type(error).__name__}).")
-
-
-def _known(directory: Path, uri: str) -> MirrorState | None:
-    if not (directory / STATE).exists():
-        return None
-    state = state_of(directory)
-    asked = "MLFLOW_TRACKING_URI" in os.environ
-    return None if asked and absolute(state.uri) != uri else state
+    return f"{state.run_id} at {told(state.uri)}"
 
 
 def opened(directory: Path, uri: str, name: str, tags: Mapping[str, str] | None = None) -> MirrorState:
     """The run that MLflow has of a directory, begun if need be."""
-    if known := _known(directory, uri):
+    if known := known_state(directory, uri):
         return known
-    with _alone_at(uri):
+    with alone_at(uri):
         return _create(directory, uri, name, tags or {})
-
-
-@contextmanager
-def _alone_at(uri: str) -> Iterator[None]:
-    """Of all processes that begin runs in one sqlite file: two that make it at once leave a run out of it."""
-    if not uri.startswith(SQLITE):
-        yield
-        return
-    database = Path(uri.removeprefix(SQLITE))
-    with holding(database.with_name(f".{database.name}.lock"), patience=MAKING):
-        yield
 
 
 def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> MirrorState:
@@ -151,38 +103,13 @@ def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> Mi
     parents = {"mlflow.parentRunId": above} if above else {}
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
-        parent = _known(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
+        parent = known_state(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
         parents = {"mlflow.parentRunId": parent.run_id}
     began = _recorded(directory)[0]
-    run = client.create_run(_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
+    run = client.create_run(made_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
     state = MirrorState(uri, run.info.run_id)
-    write_json(directory / STATE, asdict(state))
+    keep_state(directory, state)
     return state
-
-
-def experiment_title() -> str:
-    """What the experiment is called that runs belong to, unless MLFLOW_EXPERIMENT_ID says which."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-
-
-def experiment_of(client: "MlflowClient") -> str | None:
-    """The identifier of the experiment that runs belong to; None where there is none yet."""
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
-    found = client.get_experiment_by_name(experiment_title())
-    return str(found.experiment_id) if found else None
-
-
-def _experiment(client: "MlflowClient") -> str:
-    """The same; made if need be."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return experiment_of(client) or str(client.create_experiment(experiment_title()))
-    except MlflowException:
-        if found := experiment_of(client):  # another process was first
-            return found
-        raise
 
 
 def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], upto: int, status: str) -> None:
@@ -219,7 +146,7 @@ def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], up
     elif status != state.status:
         client.set_terminated(state.run_id, status, _recorded(directory)[1])
     state.status = status
-    write_json(directory / STATE, asdict(state))
+    keep_state(directory, state)
 
 
 def _evaluation_points(path: Path) -> list["Metric"]:
@@ -282,7 +209,7 @@ class Mirror:
             self._change.notify()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            return f"MLflow at {tracking_uri()} did not answer within {timeout:.0f} s."
+            return f"MLflow at {told(tracking_uri())} did not answer within {timeout:.0f} s."
         return self.trouble
 
     def _work(self) -> None:

@@ -67,7 +67,7 @@ def test_a_model_reconstructs_and_is_registered_once(
 
     for name, there, said in (
         ("MLFLOW_REGISTRY_URI", "nowhere://at-all", "cannot keep models under names"),
-        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "does not answer"),
+        ("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9", "does not answer"),
     ):
         with monkeypatch.context() as patched:
             patched.setenv(name, there)
@@ -75,6 +75,7 @@ def test_a_model_reconstructs_and_is_registered_once(
         assert refused.code == 2
         assert said in refused.err
         assert len(refused.err.splitlines()) == 1
+        assert "secret" not in refused.err
 
     pair = pair_at(data, evaluable(run.recipe), validation_places(data)[:3], CPU)
     with torch.no_grad():

@@ -17,9 +17,9 @@ from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
 from mri_n2n.recipes import MRI, Recipe
 from mri_n2n.run_directory import Journal, Run, create_run, open_run
+from mri_n2n.run_files import METRICS
 from mri_n2n.seeds import parsed_seeds, train_seeds
 from mri_n2n.slice_training import SliceMonitor, create_slice_run
-from mri_n2n.tracking import METRICS
 from mri_n2n.training.checkpoint import save_state
 from mri_n2n.training.trainer import TrainState, adam
 

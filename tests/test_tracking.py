@@ -16,7 +16,7 @@ from mri_n2n.errors import UsageError
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import open_run
 from mri_n2n.slice_training import create_slice_run, train_on_slices
-from mri_n2n.tracking import Mirror, mirror
+from mri_n2n.tracking import Mirror, MirrorState, keep_state, known_state, mirror
 from mri_n2n.training.trainer import TrainState
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_answer(
     monkeypatch.setattr("mri_n2n.runs.PATIENCE", 2.0)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     server = HTTPServer(("127.0.0.1", 0), Silent)
-    uri = f"http://127.0.0.1:{server.server_port}"
+    uri = f"http://user:secret@127.0.0.1:{server.server_port}"
     if kind == "silent":
         Thread(target=server.serve_forever, daemon=True).start()
     else:
@@ -150,7 +150,8 @@ def test_a_server_that_does_not_answer(
     data = open_prepared(prepared)
     run = create_slice_run(tmp_path / "run", tiny_recipe, prepared, data, CPU)
     assert train_on_slices(run, data, CPU)
-    said = capfd.readouterr().err
+    printed, said = capfd.readouterr()
+    assert "secret" not in printed + said
     assert f"mri-n2n upload {run.directory}" in said
     assert "local record is complete" in said
     assert len((run.directory / "metrics.jsonl").read_text().splitlines()) == 25
@@ -164,6 +165,17 @@ def test_a_server_that_does_not_answer(
     mirror(run.directory, parameters=run.parameters(), name="run", upto=run.progress()[1], status="FINISHED")
     run_id = json.loads((run.directory / "tracking.json").read_text())["run_id"]
     assert len(points(os.environ["MLFLOW_TRACKING_URI"], run_id, "loss")) == 12
+
+
+def test_a_password_is_used_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = "http://user:p@ss@127.0.0.1:9/path"
+    keep_state(tmp_path, MirrorState(uri, "id"))
+    assert "ss@" not in (tmp_path / "tracking.json").read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    state = known_state(tmp_path, uri)
+    assert state is not None
+    assert state.uri == uri
+    assert known_state(tmp_path, "http://user:p@ss@127.0.0.1:10/path") is None
 
 
 def test_telemetry_is_off() -> None:

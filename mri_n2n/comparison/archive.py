@@ -9,7 +9,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import sent_before
 from mri_n2n.durable import alone, read_json, replacing, sha256_of, sha256_of_all, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import NETWORK, RUN, parameters_of
-from mri_n2n.tracking import METRICS, SUMMARY, UNNAMEABLE, mirror
+from mri_n2n.run_files import METRICS, NAME, NAME_IS, NETWORK, PLACES, RUN, SUMMARY, parameters_of
+from mri_n2n.tracking import UNNAMEABLE, mirror
 
 FORMAT = "mri-n2n archive 1"
 CONTENTS = "contents.json"
@@ -28,14 +28,13 @@ PARTS = (  # of a run directory; the state of a training is of no use elsewhere,
     r"metrics\.jsonl",
     r"network\.json",
     r"network-[0-9a-z]+\.safetensors",
-    r"left-out\.txt",
     r"report\.html",
     r"(examples|evaluation)/[\w\- ]+\.(png|json|csv|md|npz|webp)",
 )
 ALLOWED = re.compile("|".join(PARTS))
-NAME = re.compile(r"\w[\w .,+()=@%-]{0,199}")  # of a run: one folder, in any system, and one line
 DIGEST = "mri-n2n.archive_sha256"  # a tag: the archive that a run in MLflow came from
 MOST = 20_000_000_000  # bytes of all files together
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others swell in one piece, however little of them is read
 MOST_TOLD = 10_000_000  # of the list of contents
 BLOCK = 1 << 20
 
@@ -60,24 +59,39 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
             for file in directory.rglob("*")
             if file.is_file() and ALLOWED.fullmatch(name := file.relative_to(directory).as_posix())
         )
-        files = {name: directory / name for name in names}
+        files = {name: directory / name for name in names if name != RUN}
+        described = _without_places(directory)
         parts = {name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for name, file in files.items()}
+        parts[RUN] = {"size": len(described), "sha256": hashlib.sha256(described).hexdigest()}
         contents = {"format": FORMAT, "name": run.name, "status": run.status, "files": parts}
         with replacing(path) as temporary, _writer(temporary) as archive:
             archive.writestr(CONTENTS, json.dumps(contents, indent=2))
+            archive.writestr(f"{run.name}/{RUN}", described)
             for name, file in files.items():
                 archive.write(file, f"{run.name}/{name}")
     return path.stat().st_size
 
 
 def check_exportable(run: RunRecord, path: Path, *, overwrite: bool = False) -> Path:
-    """The run's directory. Raises `UsageError` unless it is here, with its network, and `path` is free or replaced."""
+    """The run's directory.
+
+    Raises `UsageError` unless it is here, with its network and a name for any system, and `path` is free or replaced.
+    """
     if run.directory is None:
         raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
+    if not NAME.fullmatch(run.name):
+        raise UsageError(f"{run.name!r} is no name for another system. Rename the run's folder: {NAME_IS}.")
     check_network(run.directory)
     return run.directory
+
+
+def _without_places(directory: Path) -> bytes:
+    """A run's description without where its data lies, which is nobody's business elsewhere."""
+    described = read_json(directory / RUN, "run description")
+    described["data"] = {name: value for name, value in described["data"].items() if name not in PLACES}
+    return json.dumps(described, indent=2).encode()
 
 
 def check_network(directory: Path) -> None:
@@ -121,10 +135,13 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    listed = archive.getinfo(CONTENTS)
-    if listed.file_size > MOST_TOLD:
+    if any(info.compress_type not in PACKINGS for info in archive.infolist()):
+        raise ValueError("it is packed in another way than runs are")
+    with archive.open(CONTENTS) as file:
+        text = file.read(MOST_TOLD + 1)  # whatever size it says it has
+    if len(text) > MOST_TOLD:
         raise ValueError("its list of contents is too long")
-    contents = json.loads(archive.read(listed))
+    contents = json.loads(text)
     if contents["format"] != FORMAT:
         raise ValueError("of another format")
     name = str(contents["name"])
@@ -184,14 +201,19 @@ def upload_archive(path: Path) -> str:
         digest = sha256_of_all(sorted(own for own in directory.rglob("*") if own.is_file()))
         if known := sent_before(DIGEST, digest):
             return known
-        return mirror(
-            directory,
-            parameters=parameters_of(described),
-            name=record.name,
-            upto=size,
-            status="FINISHED" if record.status == "FINISHED" else "KILLED",
-            tags={DIGEST: digest},
-        )
+        try:
+            return mirror(
+                directory,
+                parameters=parameters_of(described),
+                name=record.name,
+                upto=size,
+                status="FINISHED" if record.status == "FINISHED" else "KILLED",
+                tags={DIGEST: digest},
+            )
+        except UsageError:
+            with suppress(UsageError):  # if it answers no more, the next upload does it
+                sent_before(DIGEST, digest)
+            raise
 
 
 def _whole_lines(directory: Path, archive: Path) -> int:

@@ -9,8 +9,7 @@ from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import IDENTIFIER, has_store, matching, tracked_named, tracked_run, tracked_runs
 from mri_n2n.durable import reading
 from mri_n2n.errors import UNREADABLE, UsageError
-from mri_n2n.run_files import RUN, RUNS, run_name
-from mri_n2n.tracking import STATE
+from mri_n2n.run_files import RUN, RUNS, TRACKING, run_name
 
 DEEP = 3  # folders below one another in which runs are looked for
 COMPARES = re.compile(r"[=<>]|\s(like|ilike|in|is)\s", re.IGNORECASE)
@@ -108,7 +107,7 @@ def _by_identifier() -> dict[str, Path]:
     known = {}
     for run in directories_in(RUNS) if RUNS.is_dir() else ():
         try:
-            known[str(json.loads((run / STATE).read_text(encoding="utf-8"))["run_id"])] = run
+            known[str(json.loads((run / TRACKING).read_text(encoding="utf-8"))["run_id"])] = run
         except UNREADABLE:
             continue  # never uploaded, or damaged: it is found by its folder
     return known

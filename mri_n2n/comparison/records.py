@@ -14,8 +14,18 @@ from numpy.typing import NDArray
 
 from mri_n2n.durable import is_held, read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import EVALUATION, FORMAT, NETWORK, RUN, ScoreTable, called, parameters_of, run_name
-from mri_n2n.tracking import METRICS, STATE
+from mri_n2n.run_files import (
+    EVALUATION,
+    FORMAT,
+    METRICS,
+    NETWORK,
+    RUN,
+    TRACKING,
+    ScoreTable,
+    called,
+    parameters_of,
+    run_name,
+)
 
 Curve = Sequence[tuple[int, float]]
 """Every (step, value) of a metric."""
@@ -119,7 +129,7 @@ class RunRecord:
 def read_run(directory: Path) -> RunRecord:
     """Read a run directory. Raises `UsageError` where it is none of ours, or damaged."""
     content = _described(directory)
-    network, state = directory / NETWORK, directory / STATE
+    network, state = directory / NETWORK, directory / TRACKING
     try:
         parameters = parameters_of(content)
         wanted = int(content["recipe"]["optimisation"]["steps"])

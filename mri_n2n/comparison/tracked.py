@@ -14,8 +14,8 @@ from mri_n2n.comparison.curves import PSNR
 from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation, read_run
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError, one_line
+from mri_n2n.mlflow_store import SQLITE, answering, experiment_of, experiment_title, told, tracking_uri
 from mri_n2n.run_files import EVALUATION
-from mri_n2n.tracking import SQLITE, experiment_of, experiment_title, told, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,20 +102,12 @@ def sent_before(tag: str, value: str) -> str | None:
 def _answering() -> Iterator["MlflowClient"]:
     """A client; what it meets becomes one line."""
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     uri = tracking_uri()
     if not has_store():
         raise UsageError(f"no MLflow store at {told(uri)}. Name run directories, or set MLFLOW_TRACKING_URI.")
-    try:
+    with answering(uri, "does not give its runs"):
         yield MlflowClient(uri)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UsageError(f"MLflow at {told(uri)}: {told(one_line(error))}") from error
-        raise UsageError(f"MLflow at {told(uri)} does not give its runs ({told(one_line(error))}).") from error
-    except (SQLAlchemyError, OSError) as error:
-        raise UsageError(f"MLflow at {told(uri)} does not answer ({type(error).__name__}).") from error
 
 
 def _found(client: "MlflowClient", text: str) -> Iterator["TrackedRun"]:
@@ -200,4 +192,5 @@ def serve(port: int, say: Callable[[str], object]) -> NoReturn:
     say(f"http://127.0.0.1:{port} in some seconds; Ctrl-C ends it.")
     sys.stdout.flush()
     address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *address])
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # everybody sees a command's words, passwords too
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *address], environment)

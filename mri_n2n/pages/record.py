@@ -11,7 +11,7 @@ from mri_n2n.durable import read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.intervals import Estimate
 from mri_n2n.run_directory import Run
-from mri_n2n.tracking import METRICS
+from mri_n2n.run_files import METRICS
 
 SUMMARY = "summary.json"
 TABLES = ("subjects.csv", "images.csv", "views.csv")

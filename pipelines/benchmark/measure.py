@@ -29,8 +29,8 @@ from mri_n2n.progress import say
 from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from mri_n2n.reconstructed_files import reconstruct_path
 from mri_n2n.reconstruction import Reconstructor
+from mri_n2n.run_files import METRICS
 from mri_n2n.slice_training import batch_loader
-from mri_n2n.tracking import METRICS
 from mri_n2n.training.seeding import RandomStreams
 from pipelines.benchmark.stopwatch import forget_peak_memory, matrix_rates, memory_rate, peak_memory, spread, timed
 from pipelines.benchmark.training import photographs, training

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import stat
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,10 +38,14 @@ def archive(tmp_path: Path) -> Path:
 
 def test_it_arrives_as_it_left(archive: Path, tmp_path: Path) -> None:
     with unpacked(archive) as directory:
-        for name in ("run.json", "metrics.jsonl", "network-00.safetensors", "evaluation/slices.csv"):
+        for name in ("metrics.jsonl", "network-00.safetensors", "evaluation/slices.csv"):
             assert sha256_of(directory / name) == sha256_of(tmp_path / "run" / name)
-        assert not (directory / "training-state.pt").exists()
-        assert b"secret" not in archive.read_bytes()
+        here = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+        assert not here.keys() & {"training-state.pt", "tracking.json"}
+        described = json.loads((tmp_path / "run/run.json").read_text())
+        assert described["data"].pop("path") == "/home/somebody/data"  # nobody's business elsewhere
+        assert json.loads(here["run.json"].read_text()) == described
+        assert not any(b"secret" in path.read_bytes() for path in here.values())
     assert not directory.exists()
 
 
@@ -93,7 +99,8 @@ def test_a_server_that_goes_away_during_an_upload(archive: Path, own_store: str,
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", leaves)
-        with pytest.raises(UsageError, match="MLflow at sqlite.* does not answer"):
+        patch.setattr(MlflowClient, "delete_run", leaves)
+        with pytest.raises(UsageError, match=r"MLflow at sqlite.* does not take the run \(connection refused\)"):
             upload_archive(archive)
     client = MlflowClient(own_store)
     experiment = client.get_experiment_by_name("mri-n2n").experiment_id
@@ -103,6 +110,28 @@ def test_a_server_that_goes_away_during_an_upload(archive: Path, own_store: str,
     (run,) = client.search_runs([experiment])
     assert run.info.run_id == whole != half.info.run_id
     assert find_run(whole).evaluated is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("a$b", {}), ("k", {"../x": 1.0}), ("k", {"x" * 300: 1.0}), ("k", {"step": 10**30, "loss": 1.0})],
+    ids=["parameter", "path", "long name", "step"],
+)
+def test_what_mlflow_refuses_is_said_and_leaves_nothing(
+    tmp_path: Path, own_store: str, name: str, line: dict[str, Any]
+) -> None:
+    from mlflow import MlflowClient
+
+    run = made_run(tmp_path / "odd", recipe={name: 1})
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 110, "time": 1, **line}) + "\n")
+    export_run(read_run(run), tmp_path / "odd.zip")
+    with pytest.raises(UsageError, match="MLflow at sqlite|holds a run that is damaged") as caught:
+        upload_archive(tmp_path / "odd.zip")
+    assert "does not answer" not in str(caught.value)
+    client = MlflowClient(own_store)
+    experiment = client.get_experiment_by_name("mri-n2n")
+    assert experiment is None or not client.search_runs([experiment.experiment_id])
 
 
 BAD_RUNS = {
@@ -165,6 +194,9 @@ def test_what_is_not_exported(tmp_path: Path, archive: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         export_run(run, tmp_path / "run" / "run.json" / "x.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.zip"]
+    for name in ("a&b", "seed#1", "-x", "lr=1e-3;x"):
+        with pytest.raises(UsageError, match="is no name for another system"):
+            export_run(read_run(made_run(tmp_path / name)), tmp_path / "named.zip")
 
 
 Change = Callable[[dict[str, bytes], dict[str, Any]], None]
@@ -254,6 +286,22 @@ def test_what_somebody_else_made_is_refused(archive: Path, tmp_path: Path, monke
     assert "\n" not in str(caught.value)
     assert not list(room.iterdir())
     assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])  # of the second, all is unpacked at once
+def test_a_bomb_takes_no_memory(archive: Path, packing: int) -> None:
+    """300 MB in some hundred bytes, of which the archive says that they are 100."""
+    path = archive.with_name("bomb.zip")
+    with zipfile.ZipFile(path, "w", packing) as bomb:
+        bomb.writestr("contents.json", bytes(300_000_000))
+    path.write_bytes(path.read_bytes().replace(struct.pack("<I", 300_000_000), struct.pack("<I", 100)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="can be trusted"), unpacked(path):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_links_and_rubbish_are_refused(archive: Path, tmp_path: Path) -> None:

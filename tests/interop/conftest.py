@@ -12,7 +12,7 @@ from mri_n2n.evaluation import CONSISTENT, PLAIN
 from mri_n2n.networks.spec import save_network
 from mri_n2n.recipes import Recipe, described
 from mri_n2n.run_directory import Journal, create_run
-from mri_n2n.tracking import METRICS
+from mri_n2n.run_files import METRICS
 from mri_n2n.training.checkpoint import save_state
 from mri_n2n.training.trainer import TrainState, adam
 

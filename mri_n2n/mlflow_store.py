@@ -1,0 +1,100 @@
+"""The MLflow store of runs: where it is, its experiment, and what to say where it does not take or give them."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Hospitals are offline: no telemetry (only this exact value works, and only before MLflow is imported).
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the mirror tries again itself, later
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password of an address
+
+from mri_n2n.durable import holding
+from mri_n2n.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "mri-n2n"
+SQLITE = "sqlite:///"
+MAKING = 120.0  # seconds that another process may take to make a database
+
+
+def tracking_uri() -> str:
+    """Where runs go.
+
+    MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
+    """
+    return absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+
+
+def absolute(uri: str) -> str:
+    """The same place, wherever a program works."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def told(text: str) -> str:
+    """Addresses as they may be shown and kept: without a password."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+@contextmanager
+def answering(uri: str, trouble: str = "does not answer") -> Iterator[None]:
+    """Turns what MLflow raises within into one line. trouble: what to say that it does where it answers with a failure.
+
+    Raises `UsageError`.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        cause = error.__context__ if isinstance(error, MlflowException) else error
+        if isinstance(cause, SQLAlchemyError | OSError):  # of the network too: requests has its errors from there
+            raise UsageError(f"MLflow at {told(uri)} does not answer ({type(cause).__name__}).") from error
+        said = told(one_line(error))
+        if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UsageError(f"MLflow at {told(uri)}: {said}") from error
+        raise UsageError(f"MLflow at {told(uri)} {trouble} ({said}).") from error
+
+
+@contextmanager
+def alone_at(uri: str) -> Iterator[None]:
+    """Of all processes that begin runs in one sqlite file: two that make it at once leave a run out of it."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    database = Path(uri.removeprefix(SQLITE))
+    with holding(database.with_name(f".{database.name}.lock"), patience=MAKING):
+        yield
+
+
+def experiment_title() -> str:
+    """What the experiment is called that runs belong to, unless MLFLOW_EXPERIMENT_ID says which."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+
+
+def experiment_of(client: "MlflowClient") -> str | None:
+    """The identifier of the experiment that runs belong to; None where there is none yet."""
+    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return given
+    found = client.get_experiment_by_name(experiment_title())
+    return str(found.experiment_id) if found else None
+
+
+def made_experiment(client: "MlflowClient") -> str:
+    """The same; made if need be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return experiment_of(client) or str(client.create_experiment(experiment_title()))
+    except MlflowException:
+        if found := experiment_of(client):  # another process was first
+            return found
+        raise
