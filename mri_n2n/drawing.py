@@ -124,8 +124,11 @@ def illustrated(rows: Sequence[tuple[str, Mapping[str, Picture]]], *, judged: bo
     ]
 
 
-def draw_courses(path: Path, courses: Mapping[str, Sequence[tuple[int, float]]], label: str) -> None:
-    """Draw how something went in several runs: (step, value) of each, by title; label: of the values."""
+def draw_courses(path: Path, courses: Mapping[str, Sequence[tuple[int, float]]], label: str, caution: str) -> None:
+    """Draw how something went in several runs: (step, value) of each, by title; label: of the values.
+
+    caution: what must be said below it.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -136,6 +139,7 @@ def draw_courses(path: Path, courses: Mapping[str, Sequence[tuple[int, float]]],
     axes.set_ylabel(label, fontsize=9)
     axes.grid(color="0.92")
     axes.legend(fontsize=8, frameon=False, ncols=max(1, len(courses) // 12))
+    figure.supxlabel(caution, fontsize=8)
     _save(path, figure)
 
 

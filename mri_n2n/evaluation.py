@@ -21,7 +21,7 @@ from mri_n2n.kspace.channels import as_channels, from_channels, magnitude
 from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.progress import bar
 from mri_n2n.quality import SLICES, held_out_error, held_out_psnr
-from mri_n2n.recipes import Recipe
+from mri_n2n.recipes import MRI, Domain, Recipe
 from mri_n2n.scores import METRICS, Score
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
@@ -216,6 +216,11 @@ def evaluable(recipe: Recipe[Any]) -> Evaluable:
     if not isinstance(corruption, Evaluable):
         raise UsageError(f"{type(corruption).__name__} has no evaluation_pair: this recipe cannot be evaluated.")
     return corruption
+
+
+def label_in(domain: Domain, recipe: Recipe[Any]) -> str:
+    """The honest label of a run that was not evaluated yet."""
+    return label_for(recipe) if domain.name == MRI.name else domain.caution
 
 
 def label_for(recipe: Recipe[Any], *, simulated: bool = False) -> str:

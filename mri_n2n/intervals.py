@@ -10,6 +10,7 @@ from scipy.stats import bootstrap, sem
 from scipy.stats import t as student
 
 RESAMPLES = 10_000
+MANY = 20  # subjects, of which an interval is about as wide as it should be
 AT_ONCE = 2_000_000  # numbers drawn together: what fits a processor's cache is quickest
 
 
@@ -40,6 +41,18 @@ def over_seeds(values: Sequence[float]) -> Estimate:
         return Estimate(mean, None, None)
     half = float(student.ppf(0.975, number - 1) * sem(values))
     return Estimate(mean, mean - half, mean + half)
+
+
+def caveat(number: int) -> str:
+    """What must be known of a bootstrap interval over few subjects; empty of many.
+
+    It is as wide as the spread that was found, which of few is mostly too small: for normal values it holds the mean as
+    often as Student's t with n - 1 degrees of freedom stays below 1.96 √((n - 1) / n).
+    """
+    if not 2 <= number < MANY:
+        return ""
+    held = 2 * student.cdf(1.96 * np.sqrt((number - 1) / number), number - 1) - 1
+    return f"Over as few as {number} such intervals are too narrow: about {held:.0%} of them, not 95 %, hold the mean."
 
 
 def by_subject(subjects: Sequence[str], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

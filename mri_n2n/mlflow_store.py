@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 # Hospitals are offline: no telemetry (only this exact value works, and only before MLflow is imported).
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "mri-n2n"
 SQLITE = "sqlite:///"
+OTHER_SCHEMA = "another version of MLflow made its database: use that one, or `mlflow db upgrade` on a copy"
 MAKING = 120.0  # seconds that another process may take to make a database
 
 
 def tracking_uri() -> str:
     """Where runs go.
 
-    MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself.
+    MLFLOW_TRACKING_URI, or a sqlite file in the working directory, which `mlflow ui` there opens by itself. Raises
+    `UsageError` where that is a folder.
     """
-    return absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+    uri = absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+    if uri.startswith(SQLITE) and Path(uri.removeprefix(SQLITE)).is_dir():
+        raise UsageError(f"MLFLOW_TRACKING_URI names the folder {uri.removeprefix(SQLITE)}, expected a database file.")
+    return uri
 
 
 def absolute(uri: str) -> str:
@@ -58,7 +64,7 @@ def answering(uri: str, trouble: str = "does not answer") -> Iterator[None]:
         cause = error.__context__ if isinstance(error, MlflowException) else error
         if isinstance(cause, SQLAlchemyError | OSError):  # of the network too: requests has its errors from there
             raise UsageError(f"MLflow at {told(uri)} does not answer ({type(cause).__name__}).") from error
-        said = told(one_line(error))
+        said = OTHER_SCHEMA if "database schema" in str(error) else told(one_line(error))
         if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise UsageError(f"MLflow at {told(uri)}: {said}") from error
         raise UsageError(f"MLflow at {told(uri)} {trouble} ({said}).") from error
@@ -93,8 +99,17 @@ def made_experiment(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        return experiment_of(client) or str(client.create_experiment(experiment_title()))
+        return experiment_of(client) or str(
+            client.create_experiment(experiment_title(), _artefacts(client.tracking_uri))
+        )
     except MlflowException:
         if found := experiment_of(client):  # another process was first
             return found
         raise
+
+
+def _artefacts(uri: str) -> str | None:
+    """Where a new experiment's files go: beside a database, whatever the working directory; else where MLflow says."""
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).parent / "mlruns" / quote(experiment_title(), safe="")).as_uri()

@@ -66,3 +66,11 @@ def bar(
 def say(line: str) -> None:
     """Print a line for the person on standard error, above any progress bar."""
     tqdm.write(line, file=sys.stderr)
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people: 40 s, 12 min, 3.5 h, 20 days."""
+    for unit, size, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < below:
+            return f"{seconds / size:.{0 if unit != 'h' else 1}f} {unit}"
+    return f"{seconds / 86400:.0f} days"

@@ -22,6 +22,7 @@ from mri_n2n.training.checkpoint import read_state
 
 STATE = "training-state.pt"
 LEFT_OUT = "left-out.txt"
+LONGEST = 100  # bytes of a run's name: what is called after it stays below what a file system takes
 OWN_FILES = (
     RUN,
     METRICS,
@@ -198,6 +199,8 @@ def open_run(directory: Path, domain: Domain = MRI) -> Run:
         raise UsageError(
             f"no run at {directory}. Runs are directories made by `{domain.command} train`, by default under runs/."
         )
+    if not (directory / RUN).exists() and (inside := sorted(path.parent.name for path in directory.glob(f"*/{RUN}"))):
+        raise UsageError(f"{directory} is a folder of {len(inside)} runs ({inside[0]}, …). Name one of them.")
     content = read_json(directory / RUN, "run description")
     try:
         if content["format"] != FORMAT:
@@ -241,7 +244,7 @@ def find_run(run: Path) -> Path:
 
 def new_run_path(name: str) -> Path:
     """Where a new run of this name goes."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name.encode()) > LONGEST:
         raise UsageError(f"--run-name {name!r} must be a plain name, as the run's folder is runs/NAME: {NAME_IS}.")
     return RUNS / name
 

@@ -16,7 +16,7 @@ SUMMARY = Path(EVALUATION, "summary.json")
 TRACKING = "tracking.json"  # what MLflow has of a run
 PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 NAME = re.compile(r"\w[\w .,+()=@%-]{0,199}")  # of a run: one folder, in any system, and one line
-NAME_IS = "letters, digits, spaces and .,+()=@%-_, at most 200, a letter or digit first"
+NAME_IS = "letters, digits, spaces and .,+()=@%-_, at most 100, a letter or digit first"
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 LONG = ("poses", "scenes")  # lists that say nothing to a person
 
@@ -27,7 +27,7 @@ class ScoreTable:
 
     file: a CSV beside the summary, with a row per image and method. Of its columns, image: those that tell an image;
     unit: those that tell what intervals are drawn over; metrics: the scores. result: the method that is the run's own.
-    set: the column of test sets that have means of their own, if there are such.
+    A column `set`, if there is one, names test sets that have means of their own.
     """
 
     file: str
@@ -35,13 +35,18 @@ class ScoreTable:
     unit: tuple[str, ...]
     metrics: tuple[str, ...]
     result: str
-    set: str | None = None
 
 
 def run_name(directory: Path) -> str:
     """What a run is called: as its folder, after the experiment's name where it belongs to one (`x10-seed-0`)."""
-    own = directory.resolve()
-    return f"{own.parent.name}-{own.name}" if (own.parent / PARENT).exists() else own.name
+    family, own = family_of(directory), directory.resolve().name
+    return f"{family}-{own}" if family else own
+
+
+def family_of(directory: Path) -> str:
+    """The name of the experiment, or run under several seeds, that a run belongs to; empty where it is of none."""
+    above = directory.resolve().parent
+    return above.name if (above / PARENT).exists() else ""
 
 
 def called(directory: Path) -> str:

@@ -17,7 +17,7 @@ from mri_n2n import environment
 from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.networks.spec import save_network
-from mri_n2n.progress import bar, say
+from mri_n2n.progress import bar, say, spoken
 from mri_n2n.recipes import Optimisation, described
 from mri_n2n.run_directory import Journal, Run
 from mri_n2n.run_files import METRICS
@@ -255,14 +255,6 @@ def _forecast(seconds_per_step: float, steps_left: int, device: torch.device, op
         steps = max(1, int(UNHURRIED / (seconds_per_step * share)))
         batch = max(1, round(optimisation.batch_size * share))
         say(f"On this CPU an hour is enough for --steps {steps} --batch-size {batch}; the full length wants a GPU.")
-
-
-def spoken(seconds: float) -> str:
-    """A duration for people: 40 s, 12 min, 3.5 h, 20 days."""
-    for unit, size, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
-        if seconds < below:
-            return f"{seconds / size:.{0 if unit != 'h' else 1}f} {unit}"
-    return f"{seconds / 86400:.0f} days"
 
 
 @contextmanager

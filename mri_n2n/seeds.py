@@ -14,6 +14,7 @@ from mri_n2n.comparison.curves import HIGH, LOW, PSNR
 from mri_n2n.drawing import draw_courses
 from mri_n2n.durable import write_csv, write_json, write_text
 from mri_n2n.errors import UsageError
+from mri_n2n.evaluation import label_in
 from mri_n2n.parent_run import announce_experiment, mirror_experiment
 from mri_n2n.progress import say
 from mri_n2n.recipes import Domain, Recipe
@@ -138,17 +139,19 @@ def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> st
     shared = [name for name in last[runs[0].recipe.seed] if all(name in own for own in last.values())]
     spreads = {name: _spread({seed: own[name] for seed, own in last.items()}) for name in shared}
     seeds = [run.recipe.seed for run in runs]
-    content = {"seeds": seeds, "metrics": {name: asdict(spread) for name, spread in spreads.items()}}
+    label = label_in(runs[0].domain, runs[0].recipe)
+    content = {"label": label, "seeds": seeds, "metrics": {name: asdict(spread) for name, spread in spreads.items()}}
     write_json(directory / "summary.json", content)
     write_csv(
         directory / "seeds.csv",
         [{"seed": seed} | {name: spread.values[seed] for name, spread in spreads.items()} for seed in seeds],
     )
     table = _table(spreads, seeds)
+    table += f"\n\n{label[:1].upper()}{label[1:].removesuffix('.')}."
     write_text(directory / "seeds.md", table + "\n")
     for name in [name for name in spreads if name.startswith(PSNR)][-1:]:
         courses = {f"seed {run.recipe.seed}": run.metric(name) for run in runs}
-        draw_courses(directory / "seeds.png", courses, f"validation PSNR of {name.removeprefix(PSNR)}, dB")
+        draw_courses(directory / "seeds.png", courses, f"validation PSNR of {name.removeprefix(PSNR)}, dB", label)
     if track:
         metrics = {name: spread.mean for name, spread in spreads.items()}
         metrics |= {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have
+FAMILY = "mri-n2n.family"  # a tag: the experiment, or run under several seeds, that a run is of
 BATCH = 900  # MLflow takes at most 1,000 metrics per call
 
 
@@ -104,7 +105,7 @@ def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> Mi
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = known_state(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
-        parents = {"mlflow.parentRunId": parent.run_id}
+        parents = {"mlflow.parentRunId": parent.run_id, FAMILY: parent_name}
     began = _recorded(directory)[0]
     run = client.create_run(made_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
     state = MirrorState(uri, run.info.run_id)

@@ -196,7 +196,7 @@ def _written(
     content = {
         "label": run.domain.caution,
         **about,
-        "scores": asdict(ScoreTable("images.csv", UNIT, UNIT, ("psnr", "ssim"), NETWORK, set="set")),
+        "scores": asdict(ScoreTable("images.csv", UNIT, UNIT, ("psnr", "ssim"), NETWORK)),
         "trained_on": run.data["fingerprint"],
         "recipe": described(run.recipe),
         "environment": environment.description(device),

@@ -26,11 +26,10 @@ from mri_n2n.evaluation import (
 )
 from mri_n2n.intervals import Estimate
 from mri_n2n.parent_run import announce_experiment, mirror_experiment
-from mri_n2n.progress import say
+from mri_n2n.progress import say, spoken
 from mri_n2n.recipes import Experiment, Recipe, described
 from mri_n2n.report import draw_slices
 from mri_n2n.run_directory import Run, check_same_recipe, open_run
-from mri_n2n.runs import spoken
 from mri_n2n.scores import Score, differences, summarised, write_scores
 from mri_n2n.slice_training import create_slice_run, train_on_slices
 

@@ -9,8 +9,8 @@ from statistics import fmean
 
 from mri_n2n.drawing import draw_strips
 from mri_n2n.intervals import Estimate
+from mri_n2n.progress import spoken as spoken_duration
 from mri_n2n.run_directory import Run
-from mri_n2n.runs import spoken as spoken_duration
 from natural_images.evaluation import (
     INPUT,
     Method,

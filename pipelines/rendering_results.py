@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from mri_n2n.progress import spoken
 from mri_n2n.run_directory import Run
-from mri_n2n.runs import spoken
 from pipelines.paper.renderings import RenderingExperiment, RenderingScale
 from rendering.evaluation import INPUT, INTERVAL, Score, difference, mean_of
 from rendering.frames import FrameStore

@@ -18,6 +18,7 @@ runs = typer.Typer(
 
 Format = Literal["text", "csv", "json", "markdown", "html"]
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".md": "markdown", ".txt": "text", ".html": "html"}
+NAMES = 24  # characters that names in a table have at least
 WORDS = "Folders, names under runs/, MLflow identifiers or names, or a filter such as \"params.seed = '0'\"."
 
 
@@ -40,8 +41,9 @@ def list_command(
         typer.echo("No runs yet. Make one: mri-n2n train DATA (see mri-n2n prepare), photos train or render train.")
         return
     _print(listed(records))
-    if len(records) > 1:
-        first, second = (quote((record.run_id if store else None) or record.called) for record in records[:2])
+    alike = [record for record in records if record.domain == records[0].domain]
+    if len(alike) > 1:
+        first, second = (quote((record.run_id if store else None) or record.called) for record in alike[:2])
         typer.echo(f"\nNext: mri-n2n runs compare {first} {second}")
 
 
@@ -76,7 +78,7 @@ def compare_command(
 
     from mri_n2n.comparison.compared import compare
     from mri_n2n.comparison.finding import find_runs
-    from mri_n2n.comparison.tables import as_csv, as_json, markdown, tables_of
+    from mri_n2n.comparison.tables import as_csv, as_json, headlines, markdown, tables_of
     from mri_n2n.durable import write_text
 
     if output is not None and output.exists() and not overwrite:
@@ -86,8 +88,8 @@ def compare_command(
         raise UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}, or say --format.")
     comparison = compare(find_runs(words), method=method, different_data=different_data, grouped=not each)
     if chosen == "text" and output is None:
-        for note in comparison.notes:
-            typer.echo(f"- {note}")
+        for line in headlines(comparison):
+            typer.echo(f"- {line}")
         for table in tables_of(comparison):
             _print(table)
         return
@@ -96,7 +98,9 @@ def compare_command(
         "json": lambda: json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n",
         "markdown": lambda: markdown(comparison),
         "html": lambda: _page(as_json(comparison)),
-        "text": lambda: "".join(_text(table) for table in tables_of(comparison)),
+        "text": lambda: (
+            "".join(f"- {line}\n" for line in headlines(comparison)) + "".join(map(_text, tables_of(comparison)))
+        ),
     }[chosen]()
     if output is None:
         typer.echo(text, nl=False)
@@ -155,12 +159,20 @@ def _draw(table: "Table", console: object) -> None:
 
     assert isinstance(console, Console)
     console.print(table.title, style="bold")  # rich would wrap it to the width of the table
-    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in table.heading:
-        drawn.add_column(heading, overflow="fold")
+    drawn = Drawn(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    rest = _widths(table)[1:]
+    whole = console.width - sum(rest) - len(rest) >= NAMES  # or all columns would be broken, to be as narrow as these
+    for place, heading in enumerate(table.heading):
+        drawn.add_column(heading, overflow="fold", no_wrap=whole and place > 0)
     for row in table.rows:
         drawn.add_row(*row)
     console.print(drawn)
     if table.note:
         console.print(table.note)
     console.print()
+
+
+def _widths(table: "Table") -> list[int]:
+    """Of the columns, if nothing in them is broken."""
+    columns = zip(table.heading, *table.rows, strict=True)
+    return [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]

@@ -210,10 +210,10 @@ def upload_archive(path: Path) -> str:
                 status="FINISHED" if record.status == "FINISHED" else "KILLED",
                 tags={DIGEST: digest},
             )
-        except UsageError:
+        except UsageError as error:
             with suppress(UsageError):  # if it answers no more, the next upload does it
                 sent_before(DIGEST, digest)
-            raise
+            raise UsageError(f"{error} The same command later replaces what it has of this run.") from error
 
 
 def _whole_lines(directory: Path, archive: Path) -> int:

@@ -9,6 +9,7 @@ from mri_n2n.comparison.records import RunRecord
 ENVIRONMENT = "environment."
 SEED = "seed"
 COMMIT = "environment.commit"
+HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")  # of a commit, of data: a dozen digits tell them apart
 OF_SEED = re.compile(r"[-_, ]*seed[-_ ]?\d+$")  # how a name ends that tells its seed
 
 
@@ -25,14 +26,17 @@ class Arm:
         return [run.parameters.get(SEED, "?") for run in self.runs]
 
 
-def arms_of(records: Sequence[RunRecord], *, grouped: bool) -> list[Arm]:
+def arms_of(records: Sequence[RunRecord], *, grouped: bool, alike: bool = True) -> list[Arm]:
     """The runs, those together that differ in their seed alone (and in where they ran), in the order of the first.
 
-    Runs of one seed are never taken together: what differs between them is the program, or the machine.
+    Runs of one seed are never taken together: what differs between them is the program, or the machine. Those of a
+    folder of seeds or of an experiment go together with each other alone; where not all scores are of the same images
+    (not `alike`), those of the same images do.
     """
     recipes: dict[object, list[RunRecord]] = {}
     for place, record in enumerate(records):
-        recipes.setdefault(_recipe(record) if grouped else place, []).append(record)
+        key = (_recipe(record), record.family, None if alike else _images(record))
+        recipes.setdefault(key if grouped else place, []).append(record)
     groups = [group for runs in recipes.values() for group in _one_of_each_seed(runs)]
     named = [Arm(_name(runs), tuple(sorted(runs, key=_seed))) for runs in groups]
     names = [arm.name for arm in named]
@@ -46,6 +50,11 @@ def arms_of(records: Sequence[RunRecord], *, grouped: bool) -> list[Arm]:
 def _recipe(record: RunRecord) -> object:
     names = sorted(name for name in record.parameters if name != SEED and not name.startswith(ENVIRONMENT))
     return tuple((name, record.parameters[name]) for name in names)
+
+
+def _images(record: RunRecord) -> object:
+    own = record.evaluated
+    return None if own is None else (tuple(own.tested_on.items()), frozenset(own.methods[own.result].images))
 
 
 def _one_of_each_seed(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
@@ -88,8 +97,4 @@ def differing(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
 
 
 def _told(parameters: Mapping[str, str], name: str) -> str:
-    value = parameters.get(name, "–")
-    if name != COMMIT:
-        return value
-    commit, dirty, _ = value.partition("-dirty")
-    return commit[:12] + dirty
+    return HASH.sub(r"\1", parameters.get(name, "–"))

@@ -13,6 +13,7 @@ from mri_n2n.errors import UsageError
 
 SAME_SCORE = 1e-3  # what machines differ by
 NAMED = 3  # runs that a note names
+UNSCORED = "not for diagnostic use"
 SAMPLING = ("task.corruption.acceleration", "task.corruption.edge_probability")
 
 
@@ -20,13 +21,13 @@ SAMPLING = ("task.corruption.acceleration", "task.corruption.edge_probability")
 class Cost:
     """What an arm's run takes on average.
 
-    seconds: by the clock, from the first step to the last; evaluation_seconds: of these on validation images;
-    images_per_second: of training alone.
+    seconds: by the clock, from the first step to the last; evaluation_seconds: of these on validation images, None
+    where that was not recorded and is not in `seconds`; images_per_second: of training alone.
     """
 
     arm: str
     seconds: float
-    evaluation_seconds: float
+    evaluation_seconds: float | None
     images_per_second: float | None
     device: str
 
@@ -36,11 +37,13 @@ class Scored:
     """The scores of all arms on a test set ("" where there is one).
 
     references: methods that all arms were scored beside, with the same scores. by_unit: of every metric and arm the
-    means over each unit (a subject, an image, a scene). images: how many all arms were scored on; 0 where they differ.
+    means over each unit (a subject, an image, a scene). images, units: how many all arms were scored on; 0 where they
+    differ.
     """
 
     set: str
     images: int
+    units: int
     qualities: tuple[Quality, ...]
     references: tuple[Quality, ...]
     differences: tuple[Difference, ...]
@@ -75,7 +78,7 @@ def compare(
     if len(records) < 2:
         raise UsageError(f"a comparison takes at least two runs, got {len(records)}.")
     alike = _check_data(records, different_data)
-    arms = arms_of(records, grouped=grouped and alike)  # seeds scored on different images have no mean
+    arms = arms_of(records, grouped=grouped, alike=alike)
     evaluated = {arm.name: found for arm in arms if (found := _evaluations(arm))}
     every = [own for found in evaluated.values() for own in found]
     return Comparison(
@@ -85,7 +88,7 @@ def compare(
         milestones=tuple(milestones(arms)),
         costs=tuple(_cost(arm) for arm in arms),
         interval="; ".join(dict.fromkeys(own.interval for own in every)),
-        label=every[0].label if every else "",
+        label="; ".join(dict.fromkeys(own.label for own in every if own.label)) or UNSCORED,
         notes=tuple(_notes(arms, alike)),
     )
 
@@ -99,7 +102,7 @@ def _scored(
         return
     if not alike:
         arrays = [ScoreArray.of({name: own}) for name, own in scores.items()]
-        yield Scored("", 0, tuple(quality for array in arrays for quality in array.qualities()), (), (), {})
+        yield Scored("", 0, 0, tuple(quality for array in arrays for quality in array.qualities()), (), (), {})
         return
     every = [own for found in evaluated.values() for own in found]
     references = _references(every, method)
@@ -110,6 +113,7 @@ def _scored(
         yield Scored(
             name,
             len(array.units),
+            len(set(array.units)),
             tuple(array.qualities()),
             tuple(ScoreArray.of(beside).qualities()) if beside else (),
             tuple(array.differences(seeds)),
@@ -146,6 +150,8 @@ def _check_data(records: Sequence[RunRecord], different_data: bool) -> bool:
 
 def _other_data(first: RunRecord, run: RunRecord) -> str:
     """In what a run's validation data are not the first one's; empty if in nothing."""
+    if first.domain != run.domain:
+        return f"data ({run.domain}, not {first.domain})"
     one, other = first.evaluated, run.evaluated
     if one is None or other is None:
         same = first.parameters.get("data.fingerprint") == run.parameters.get("data.fingerprint")
@@ -160,6 +166,8 @@ def _other_data(first: RunRecord, run: RunRecord) -> str:
 def _references(every: Sequence[Evaluated], method: str | None) -> dict[str, Scores]:
     """The methods, other than what is compared, that every run was scored beside with the same scores."""
     first, *others = every
+    if not others:
+        return {}  # what it would share with others cannot be told
     compared = {own.result if method is None else method for own in every}
     return {
         name: scores
@@ -179,9 +187,10 @@ def _cost(arm: Arm) -> Cost:
     speeds = [run.images_per_second for run in arm.runs if run.images_per_second is not None]
     devices = dict.fromkeys(run.parameters.get(f"{ENVIRONMENT}hardware", "?") for run in arm.runs)
     training = float(np.mean([run.seconds for run in arm.runs]))
-    evaluating = float(np.mean([run.evaluation_seconds for run in arm.runs]))
+    known = [run.evaluation_seconds for run in arm.runs if run.evaluation_seconds is not None]
+    evaluating = float(np.mean(known)) if len(known) == len(arm.runs) else None
     speed = float(np.mean(speeds)) if speeds else None
-    return Cost(arm.name, training + evaluating, evaluating, speed, ", ".join(devices))
+    return Cost(arm.name, training + (evaluating or 0.0), evaluating, speed, ", ".join(devices))
 
 
 def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
@@ -189,8 +198,14 @@ def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
     unscored = [run.name for run in runs if run.evaluated is None]
     notes = []
     if unscored:
-        names = ", ".join(unscored[:NAMED]) + (f" and {len(unscored) - NAMED} more" if len(unscored) > NAMED else "")
-        notes.append(f"No scores image by image: {names}. Evaluate them (an older evaluation: again, --overwrite).")
+        advice = "Evaluate them (an older evaluation: again, --overwrite)."
+        notes.append(f"No scores image by image: {_some(unscored)}. {advice}")
+    notes += [
+        f"{arm.name}: {len(arm.runs)} seeds together ({_some([run.name for run in arm.runs])}); apart with --each."
+        for arm in arms
+        if len(arm.runs) > 1
+    ]
+    notes += [f"{run.name} has a damaged record: its curves end before it did." for run in runs if run.cut]
     notes += [f"{run.name} is not finished: {run.steps[0]} of {run.steps[1]} steps." for run in runs if run.unended]
     notes += [f"{run.name} was trained on after it was evaluated: evaluate it again." for run in runs if run.stale]
     notes += [
@@ -198,10 +213,14 @@ def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
         for arm in arms
         if len({run.parameters.get(COMMIT) for run in arm.runs}) > 1
     ]
-    if len({tuple(run.parameters.get(name) for name in SAMPLING) for run in runs}) > 1:
+    if alike and len({tuple(run.parameters.get(name) for name in SAMPLING) for run in runs}) > 1:
         notes.append("The images are the same, but not how they are sampled: each run was scored under its own.")
     if not alike:
         notes.append("The validation data differ: nothing is compared image by image.")
     if len({run.parameters.get("data.fingerprint") for run in runs}) > 1:
         notes.append("The runs were trained on different data: validation during training is not of the same images.")
     return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

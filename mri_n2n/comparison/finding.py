@@ -29,13 +29,17 @@ def directories_in(folder: Path, deep: int = DEEP) -> Iterator[Path]:
 def runs_here(damaged: list[str]) -> list[RunRecord]:
     """All runs under runs/, those that were begun last at the end; what is wrong with the others goes to `damaged`."""
     records = []
-    directories = list(directories_in(RUNS)) if RUNS.is_dir() else []
-    for directory in sorted(directories, key=lambda path: (path / RUN).stat().st_mtime):
+    for directory in directories_in(RUNS) if RUNS.is_dir() else ():
         try:
-            records.append(read_run(directory))
+            records.append((_begun(directory), read_run(directory)))
         except UsageError as error:
             damaged.append(str(error))
-    return records
+    return [record for _, record in sorted(records, key=lambda pair: pair[0])]
+
+
+def _begun(directory: Path) -> float:
+    with reading(directory / RUN):  # it may be removed meanwhile
+        return (directory / RUN).stat().st_mtime
 
 
 def stored_runs() -> list[RunRecord]:
@@ -75,6 +79,8 @@ def _named(word: str) -> list[RunRecord]:
     if IDENTIFIER.fullmatch(word):
         return [read_run(here[word])] if word in here else [tracked_run(word)]
     found = tracked_named(word, here) if has_store() else []
+    if not found and Path(word).is_dir():
+        raise UsageError(f"no run in {word}: it is a folder without any. See: mri-n2n runs list")
     if not found:
         where = f"in MLflow and under {RUNS}/" if has_store() else f"under {RUNS}/"
         raise UsageError(f"no run {word!r}: no such folder, and none of that name {where}. See: mri-n2n runs list")

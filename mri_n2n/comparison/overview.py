@@ -6,6 +6,8 @@ from mri_n2n.comparison.curves import course, watched
 from mri_n2n.comparison.paired import ScoreArray
 from mri_n2n.comparison.records import Evaluated, RunRecord
 from mri_n2n.comparison.tables import Table, heading_of, titled, told
+from mri_n2n.intervals import caveat
+from mri_n2n.progress import spoken
 
 NONE = "–"
 
@@ -17,16 +19,17 @@ def listed(records: Sequence[RunRecord]) -> Table:
             record.called,
             record.domain,
             record.status.lower(),
-            f"{record.steps[0]}/{record.steps[1]}",
+            f"{record.steps[0]}/{record.steps[1]}" + (", damaged" if record.cut else ""),
             record.parameters.get("seed", NONE),
             _last(record),
             _score(record),
-            f"{record.seconds / 60:.1f}",
+            spoken(record.seconds),
         )
         for record in records
     )
-    heading = ("run", "of", "status", "steps", "seed", "PSNR while training, dB", "PSNR evaluated, dB", "training, min")
-    return Table("Runs", heading, rows)
+    heading = ("run", "of", "status", "steps", "seed", "trained,\ndB", "scored,\ndB", "time")
+    note = "PSNR on the validation images that the training looked at last, and on those of the evaluation."
+    return Table("Runs", heading, rows, note)
 
 
 def shown(record: RunRecord) -> list[Table]:
@@ -50,7 +53,8 @@ def _scores(evaluated: Evaluated, name: str) -> Table:
         (arm, *(told(quality.value, quality.metric) for quality in qualities if quality.arm == arm))
         for arm in array.arms
     )
-    note = f"{len(array.units)} images. Brackets: {evaluated.interval}. {evaluated.label}".rstrip()
+    few = caveat(len(set(array.units)))
+    note = " ".join(filter(None, (f"{len(array.units)} images. Brackets: {evaluated.interval}.", few, evaluated.label)))
     return Table(titled("Scores", name), ("method", *map(heading_of, array.metrics)), rows, note)
 
 

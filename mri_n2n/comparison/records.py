@@ -23,6 +23,7 @@ from mri_n2n.run_files import (
     TRACKING,
     ScoreTable,
     called,
+    family_of,
     parameters_of,
     run_name,
 )
@@ -78,7 +79,8 @@ class Evaluated:
 class RunRecord:
     """A run as it is compared. place: where it was read; status: MLflow's word for where the run is.
 
-    weights: the SHA-256 of its network's weights, if they are here.
+    weights: the SHA-256 of its network's weights, if they are here. family: the experiment, or the run under several
+    seeds, that it is of.
     """
 
     name: str
@@ -92,6 +94,7 @@ class RunRecord:
     directory: Path | None = None
     run_id: str | None = None
     weights: str | None = None
+    family: str = ""
 
     @property
     def called(self) -> str:
@@ -115,9 +118,16 @@ class RunRecord:
         return sum(value for _, value in self.curves.get("seconds", ()))
 
     @property
-    def evaluation_seconds(self) -> float:
-        """Time spent on evaluations while it was trained."""
-        return sum(value for _, value in self.curves.get("evaluation_seconds", ()))
+    def evaluation_seconds(self) -> float | None:
+        """Time spent on evaluations while it was trained; None where that was not recorded."""
+        found = self.curves.get("evaluation_seconds")
+        return sum(value for _, value in found) if found else None
+
+    @property
+    def cut(self) -> bool:
+        """Whether its curves end before it did: its record was damaged."""
+        last = max((curve[-1][0] for curve in self.curves.values()), default=0)
+        return self.status == "FINISHED" and last < self.steps[0]
 
     @property
     def images_per_second(self) -> float | None:
@@ -151,6 +161,7 @@ def read_run(directory: Path) -> RunRecord:
         directory=directory,
         run_id=run_id,
         weights=weights,
+        family=family_of(directory),
     )
 
 
@@ -181,7 +192,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
             step = int(entry["step"])
             for name, value in entry.items():
                 if name not in ("step", "time"):
-                    curves.setdefault(name, []).append((step, float(value)))
+                    curves.setdefault(name, []).append((step, _finite(value)))
     except UNREADABLE as error:
         raise UsageError(f"cannot read the metrics {path} ({one_line(error)}): it is damaged.") from None
     return dict(curves)
@@ -216,7 +227,7 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
             tuple("/".join(row[place] for place in image) for row in own_rows),
             tuple("/".join(row[place] for place in unit) for row in own_rows),
             {name: np.array([_finite(row[columns[name]]) for row in own_rows]) for name in table.metrics},
-            tuple("" if table.set is None else row[columns[table.set]] for row in own_rows),
+            tuple(row[columns["set"]] if "set" in columns else "" for row in own_rows),
         )
         for method, own_rows in by_method.items()
     }
@@ -232,10 +243,10 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
     return Evaluated(methods, table.result, tested_on, str(summary["interval"]), label, weights)
 
 
-def _finite(text: str) -> float:
+def _finite(text: str | float) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"a score is {text}")
+        raise ValueError(f"a value is {text}")
     return value
 
 

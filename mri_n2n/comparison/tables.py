@@ -11,13 +11,14 @@ from mri_n2n.comparison.compared import Comparison, Scored
 from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import Curve, RunRecord
-from mri_n2n.intervals import Estimate
+from mri_n2n.intervals import Estimate, caveat
 
 FORMAT = "mri-n2n comparison 2"
 HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
 DIGITS = {"psnr": 2}
 POINTS = 200  # of a curve that are kept
 CURVES = ("loss", PSNR, FLOWN)
+COLUMNS = ("run", "what", "metric", "set", "beside", "mean", "low", "high", "p")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def tables_of(comparison: Comparison) -> list[Table]:
         _costs(comparison),
     ]
     return [table for table in made if table.rows]
+
+
+def headlines(comparison: Comparison) -> list[str]:
+    """What must be known to read a comparison: its label, and its notes."""
+    label = comparison.label.removesuffix(".")
+    return [f"{label[:1].upper()}{label[1:]}.", *comparison.notes]
 
 
 def _parameters(comparison: Comparison) -> Table:
@@ -68,9 +75,12 @@ def _qualities(comparison: Comparison, scored: Scored) -> Table:
     ]
     heading = ("run", *(heading_of(metric) for metric in metrics), *(("seeds, dB",) if several else ()))
     images = f"{scored.images} images. " if scored.images else ""
-    note = f"{images}Brackets: {comparison.interval}." + (
-        " Means over seeds; seeds: each one's mean." if several else ""
+    said = (
+        f"{images}Brackets: {comparison.interval}.",
+        "Means over seeds; seeds: each one's mean." if several else "",
+        caveat(scored.units),
     )
+    note = " ".join(filter(None, said))
     return Table(titled("Scores", scored.set), heading, tuple(_filled(row, len(heading)) for row in rows), note)
 
 
@@ -128,7 +138,7 @@ def _costs(comparison: Comparison) -> Table:
             cost.arm,
             f"{len(arm.runs)}",
             f"{cost.seconds:.0f}",
-            f"{cost.evaluation_seconds:.0f}",
+            "" if cost.evaluation_seconds is None else f"{cost.evaluation_seconds:.0f}",
             "" if cost.images_per_second is None else f"{cost.images_per_second:.1f}",
             cost.device,
         )
@@ -138,7 +148,12 @@ def _costs(comparison: Comparison) -> Table:
         "Cost",
         ("run", "runs", "time, s", "of it evaluating, s", "images/s", "on"),
         rows,
-        "Means over the runs of each, from the first step to the last.",
+        "Means over the runs of each, from the first step to the last"
+        + (
+            "; without evaluations where their time was not recorded."
+            if any(cost.evaluation_seconds is None for cost in comparison.costs)
+            else "."
+        ),
     )
 
 
@@ -173,8 +188,8 @@ def _filled(row: Sequence[str], width: int) -> tuple[str, ...]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """All tables as Markdown."""
-    parts = ["\n".join(f"- {note}" for note in comparison.notes)] if comparison.notes else []
+    """All tables as Markdown, below what must be known to read them."""
+    parts = ["\n".join(f"- {line}" for line in headlines(comparison))]
     for table in tables_of(comparison):
         lines = [table.heading, ("---",) * len(table.heading), *table.rows]
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -184,12 +199,10 @@ def markdown(comparison: Comparison) -> str:
 
 def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
     """Every number in a row of its own, for a spreadsheet: of which run, what it is, its interval, p."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [{"what": "note", "beside": line} for line in headlines(comparison)]
 
     def add(run: str, what: str, metric: str, value: Estimate, **more: Any) -> None:
-        beside = {"set": "", "beside": "", "p": None} | more
-        p = beside.pop("p")
-        rows.append({"run": run, "what": what, "metric": metric, **beside, **asdict(value), "p": p})
+        rows.append({"run": run, "what": what, "metric": metric, **asdict(value), **more})
 
     for scored in comparison.scored:
         for quality in (*scored.references, *scored.qualities):
@@ -201,7 +214,8 @@ def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
         add(milestone.arm, "best while training", "psnr", milestone.best)
     for cost in comparison.costs:
         add(cost.arm, "cost", "seconds", Estimate(cost.seconds, None, None))
-        add(cost.arm, "cost", "evaluation_seconds", Estimate(cost.evaluation_seconds, None, None))
+        if cost.evaluation_seconds is not None:
+            add(cost.arm, "cost", "evaluation_seconds", Estimate(cost.evaluation_seconds, None, None))
         if cost.images_per_second is not None:
             add(cost.arm, "cost", "images_per_second", Estimate(cost.images_per_second, None, None))
     return rows
@@ -209,10 +223,10 @@ def rows_of(comparison: Comparison) -> list[dict[str, Any]]:
 
 def as_csv(comparison: Comparison) -> str:
     """`rows_of` as CSV."""
-    rows, text = rows_of(comparison), io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(rows_of(comparison))
     return text.getvalue()
 
 

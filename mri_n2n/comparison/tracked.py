@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mri_n2n.comparison.curves import PSNR
+from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation, read_run
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError, one_line
 from mri_n2n.mlflow_store import SQLITE, answering, experiment_of, experiment_title, told, tracking_uri
-from mri_n2n.run_files import EVALUATION
+from mri_n2n.run_files import EVALUATION, NETWORK
+from mri_n2n.tracking import FAMILY, UNNAMEABLE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as TrackedRun
 
-CURVES = ("seconds", "evaluation_seconds", "images_per_second", "loss", "validation/")
+CURVES = ("seconds", "evaluation_seconds", "images_per_second", "loss", "validation/", "online/")
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 PAGE = 200
 STEPS = "optimisation.steps"
@@ -70,7 +71,8 @@ def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
             run_id=str(place), experiment_id="", user_id="", status=record.status, start_time=0, end_time=0,
             lifecycle_stage="active", run_name=record.name,
         )  # fmt: skip
-        metrics = [Metric(name, curve[-1][1], 0, curve[-1][0]) for name, curve in record.curves.items() if curve]
+        values = {name: curve[-1][1] for name, curve in record.curves.items()} | _means(record)
+        metrics = [Metric(name, value, 0, 0) for name, value in values.items()]
         params = [Param(name, value) for name, value in record.parameters.items()]
         return Run(info, RunData(metrics, params, [RunTag("mlflow.runName", record.name)]))
 
@@ -80,6 +82,16 @@ def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
         return [records[int(run.info.run_id)] for run in search.filter(tracked, text)]
     except MlflowException as error:
         raise UsageError(f"cannot understand the filter {text!r} ({one_line(error)}).") from None
+
+
+def _means(record: RunRecord) -> dict[str, float]:
+    """The means of a run's evaluation, called as MLflow has them."""
+    methods = record.evaluated.methods if record.evaluated else {}
+    return {
+        UNNAMEABLE.sub("_", f"evaluation/{method}/{metric}"): float(values.mean())
+        for method, scores in methods.items()
+        for metric, values in scores.metrics.items()
+    }
 
 
 def sent_before(tag: str, value: str) -> str | None:
@@ -141,11 +153,12 @@ def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
         if metric.startswith(CURVES)
     }
     wanted = int(parameters[STEPS])
-    last = max((curve[-1][0] for metric, curve in curves.items() if metric.startswith(PSNR)), default=0)
-    with tempfile.TemporaryDirectory() as folder:
-        evaluated = None
-        if any(metric.startswith("evaluation/") for metric in run.data.metrics):
+    last = max((curve[-1][0] for metric, curve in curves.items() if metric.startswith((PSNR, FLOWN))), default=0)
+    evaluated = weights = None
+    if any(metric.startswith("evaluation/") for metric in run.data.metrics):
+        with tempfile.TemporaryDirectory() as folder:
             evaluated = read_evaluation(_fetched_evaluation(client, run.info.run_id, name, Path(folder)))
+            weights = _weights(client, run.info.run_id, folder)
     return RunRecord(
         name=name,
         place=f"{run.info.run_id} at {told(tracking_uri())}",
@@ -156,6 +169,8 @@ def _record(client: "MlflowClient", run: "TrackedRun") -> RunRecord:
         curves=curves,
         evaluated=evaluated,
         run_id=run.info.run_id,
+        weights=weights,
+        family=run.data.tags.get(FAMILY, ""),
     )
 
 
@@ -176,6 +191,13 @@ def _fetched_evaluation(client: "MlflowClient", identifier: str, name: str, fold
         ) from error
 
 
+def _weights(client: "MlflowClient", identifier: str, folder: str) -> str | None:
+    """The SHA-256 of the weights that MLflow has of a run; None where it has none."""
+    if not any(part.path == NETWORK for part in client.list_artifacts(identifier)):
+        return None
+    return str(read_json(Path(client.download_artifacts(identifier, NETWORK, folder)), "network")["sha256"])
+
+
 def serve(port: int, say: Callable[[str], object]) -> NoReturn:
     """Become MLflow's own server on the store, for this machine alone. Raises `UsageError` where it cannot."""
     uri = tracking_uri()
@@ -183,6 +205,8 @@ def serve(port: int, say: Callable[[str], object]) -> NoReturn:
         raise UsageError(f"the runs are on a server, which has pages of its own: {told(uri)}")
     if not has_store():
         raise UsageError(f"no MLflow store at {told(uri)} yet. It comes with the first run.")
+    with _answering() as client:  # or its server would say the same in a hundred lines
+        client.search_experiments(max_results=1)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -192,5 +216,8 @@ def serve(port: int, say: Callable[[str], object]) -> NoReturn:
     say(f"http://127.0.0.1:{port} in some seconds; Ctrl-C ends it.")
     sys.stdout.flush()
     address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # everybody sees a command's words, passwords too
+    environment = os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": uri,  # everybody sees a command's words, passwords too
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # it has none of its jobs to do, and stops at once without
+    }
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *address], environment)

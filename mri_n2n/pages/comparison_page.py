@@ -8,7 +8,7 @@ from mri_n2n.comparison.compared import Comparison, Cost, Scored
 from mri_n2n.comparison.curves import Milestone, course, watched
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import RunRecord
-from mri_n2n.comparison.tables import FORMAT, tables_of
+from mri_n2n.comparison.tables import FORMAT, headlines, tables_of
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.intervals import Estimate
 from mri_n2n.pages.charts import Curve
@@ -22,6 +22,10 @@ def comparison_page(content: Any, name: str) -> str:
     Raises `UsageError` for anything else.
     """
     try:
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        if str(content["format"]).startswith("mri-n2n run"):
+            raise UsageError(f"{name} is the record of a run. Report the folder that it is in.")
         if content["format"] != FORMAT:
             raise ValueError("it is of another version")
         comparison = _comparison(content)
@@ -32,14 +36,12 @@ def comparison_page(content: Any, name: str) -> str:
         raise UsageError(
             f"{name} is no comparison ({one_line(error)}). Make one: mri-n2n runs compare RUN RUN --output FILE.json"
         ) from None
-    label = f"{comparison.label}." if comparison.label else ""
-    if not comparison.scored:
-        label = "no scores: nothing here was evaluated."
+    label, *notes = headlines(comparison)
     page = {
         "title": " · ".join(arm.name for arm in comparison.arms),
         "kind": "A comparison of runs",
-        "label": label[:1].upper() + label[1:],
-        "states": comparison.notes,
+        "label": label,
+        "states": notes,
         "refresh": None,
         "sections": [("tables", "Tables"), *([("charts", "Learning curves")] if charts else [])],
         "tables": tables,
@@ -86,6 +88,7 @@ def _scored(content: Mapping[str, Any]) -> Scored:
     return Scored(
         set=str(content["set"]),
         images=int(content["images"]),
+        units=int(content["units"]),
         qualities=tuple(_quality(**own) for own in content["qualities"]),
         references=tuple(_quality(**own) for own in content["references"]),
         differences=tuple(_difference(**own) for own in content["differences"]),

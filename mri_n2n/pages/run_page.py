@@ -4,23 +4,23 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from mri_n2n.comparison.tables import heading_of
 from mri_n2n.errors import UsageError, one_line
-from mri_n2n.evaluation import CONSISTENT, PLAIN, label_for
+from mri_n2n.evaluation import CONSISTENT, PLAIN, label_in
 from mri_n2n.illustrations import IllustratedVolume, Illustration, read_illustrations, read_volume
-from mri_n2n.intervals import Estimate
+from mri_n2n.intervals import Estimate, caveat
 from mri_n2n.pages.charts import Curve
 from mri_n2n.pages.page import Picture, data_uri, rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.record import Evaluation, curves_of, last_step, stored_evaluation
 from mri_n2n.pages.run_charts import distributions_of, learning_curves, validation_of
 from mri_n2n.pictures import decoded_size
-from mri_n2n.recipes import MRI
+from mri_n2n.progress import spoken
 from mri_n2n.run_directory import Run
 from mri_n2n.run_files import called
-from mri_n2n.runs import spoken
 
 REPORT = "report.html"
 REFRESH = 10  # seconds after which the page of a run that is being trained is read again
@@ -70,10 +70,8 @@ def run_page(
 
 
 def _label(run: Run, evaluation: Evaluation | None) -> str:
-    if evaluation is not None and "label" in evaluation.about:
-        label = str(evaluation.about["label"])
-    else:
-        label = label_for(run.recipe) if run.domain.name == MRI.name else run.domain.caution
+    label = str(evaluation.about.get("label", "")) if evaluation is not None else ""
+    label = label or label_in(run.domain, run.recipe)
     return label[:1].upper() + label[1:] + "."
 
 
@@ -141,13 +139,15 @@ def _figures(
         if validation:
             method, points = list(validation.items())[-1]
             found.append((f"PSNR of {method} while training", f"{points[-1][1]:.2f} dB"))
-            found.append(("since the first evaluation", f"{points[-1][1] - points[0][1]:+.2f} dB"))
+            first, its_points = next(iter(validation.items()))
+            if first != method:
+                found.append((f"against {first}", f"{points[-1][1] - its_points[-1][1]:+.2f} dB"))
     found.append((f"of {run.recipe.optimisation.steps:,} steps", f"{last_step(known):,}"))
     if "seconds" in known:
         found.append(("spent on training", spoken(sum(value for _, value in known["seconds"]))))
     if "images_per_second" in known:
-        speeds = sorted(value for _, value in known["images_per_second"])
-        found.append(("images a second (median)", f"{speeds[len(speeds) // 2]:.3g}"))
+        speed = median(value for _, value in known["images_per_second"])
+        found.append(("images a second (median)", f"{speed:.3g}"))
     return found
 
 
@@ -164,10 +164,12 @@ def _summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any] | None:
     replaced = {PLAIN, CONSISTENT} <= evaluation.estimates.keys()
     plain = f"“{PLAIN}”: before the acquired frequencies, brightness among them, are put back." if replaced else ""
     counted = "" if count is None else f"Means over {count} {unit}. "
+    interval = evaluation.about.get("interval", "95 % intervals")
+    caveats = dict.fromkeys(caveat(len(values)) for own in evaluation.psnr.values() for values in own.values())
     return {
         "metrics": [_metric(metric) for metric in metrics],
         "rows": rows,
-        "about": f"{counted}Brackets: {evaluation.about.get('interval', '95 % intervals')}. {plain}".strip(),
+        "about": " ".join(filter(None, (f"{counted}Brackets: {interval}.", *caveats, plain))),
     }
 
 
@@ -206,20 +208,27 @@ def _volume(volume: IllustratedVolume) -> dict[str, Any]:
 
 def _drawn(run: Run) -> list[tuple[str, Picture]]:
     """The pictures that were drawn while training, the latest one: for a run that stored no others."""
-    paths = sorted((run.directory / "examples").glob("step-*.png"))
-    if not paths:
+    path = max((run.directory / "examples").glob("step-*.png"), key=_step, default=None)
+    if path is None:
         return []
-    path = paths[-1]
     try:
         content = path.read_bytes()
         width, height = decoded_size(content, "png")
-        step = int(path.stem.removeprefix("step-"))
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path} is no picture of a training ({one_line(error)}). Delete it, and report the run again."
-        ) from None
-    caption = f"Drawn after {step} steps of training"
+        raise _no_picture(path, error) from None
+    caption = f"Drawn after {_step(path)} steps of training"
     return [(caption, Picture(data_uri(content, "png"), width, height, f"{caption}: examples by every method"))]
+
+
+def _step(path: Path) -> int:
+    try:
+        return int(path.stem.removeprefix("step-"))
+    except ValueError as error:
+        raise _no_picture(path, error) from None
+
+
+def _no_picture(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} is no picture of a training ({one_line(error)}). Delete it, and report the run again.")
 
 
 def _provenance(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ import torch
 from mri_n2n import environment
 from mri_n2n.durable import write_text
 from mri_n2n.parent_run import announce_experiment
+from mri_n2n.progress import spoken
 from mri_n2n.run_directory import check_own
-from mri_n2n.runs import spoken
 from mri_n2n.training.seeding import RandomStreams
 from pipelines.figures import draw_curves
 from pipelines.paper.finite_targets import (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mri_n2n.comparison.compared import compare
-from mri_n2n.comparison.finding import find_runs
+from mri_n2n.comparison.finding import directories_in, find_runs
 from mri_n2n.comparison.tables import as_json
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError
@@ -13,7 +13,7 @@ from mri_n2n.pages.page import check_replaceable, write_page
 from mri_n2n.pages.run_page import REPORT, report_path, run_page
 from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run, find_run, open_run
-from mri_n2n.run_files import RUNS
+from mri_n2n.run_files import RUN, RUNS
 from natural_images.recipes import PHOTOGRAPHS
 from pipelines.batch.folder import BatchFolder
 from pipelines.report.studies import study_page
@@ -24,45 +24,50 @@ DOMAINS = {domain.name: domain for domain in (MRI, PHOTOGRAPHS, RENDERINGS)}
 
 def page_of(what: str, output: Path | None, *, overwrite: bool = False) -> tuple[Path, int]:
     """Write the page of what lies at a path, or of the runs that a word names; return where it is, and its bytes."""
-    path, page = _made(Path(what))
+    path, page = _made(what)
     path = output or path
     check_replaceable(path, overwrite=overwrite)  # before long work
     write_page(path, page(), overwrite=overwrite)
     return path, path.stat().st_size
 
 
-def _made(what: Path) -> tuple[Path, Callable[[], str]]:
-    """Where the page of what lies at a path belongs, and how it is made."""
-    directory = find_run(what)
-    if (directory / "run.json").exists():
-        run = _opened(directory)
+def _made(word: str) -> tuple[Path, Callable[[], str]]:
+    """Where the page of what a word means belongs, and how it is made."""
+    what = find_run(Path(word)) if _is_path(word) else None
+    if what is None:
+        return _of_runs(word, Path("comparison.html"))
+    if (what / RUN).exists():
+        run = _opened(what)
         return report_path(run), lambda: run_page(run)
     if (what / "batch.json").exists():
         return what / REPORT, lambda: study_page(BatchFolder(what))
     if what.is_file():
         content = read_json(what, "comparison")
         return what.with_suffix(".html"), lambda: comparison_page(content, what.name)
-    return _of_runs(what)
-
-
-def _of_runs(what: Path) -> tuple[Path, Callable[[], str]]:
-    """Of one run its own page, of several their comparison."""
-    try:
-        records = find_runs([str(what)])
-    except UsageError:
-        if not what.exists():
-            raise
+    folder = what if what.is_dir() else RUNS / what
+    if not any(directories_in(folder)):
         raise UsageError(
             f"nothing to report at {what}, expected a run or a folder of runs (made by `mri-n2n train`), the output of "
             "`mri-n2n batch`, or a comparison (JSON by `mri-n2n runs compare`)."
-        ) from None
+        )
+    return _of_runs(str(folder), folder / REPORT)
+
+
+def _is_path(word: str) -> bool:
+    try:
+        return Path(word).exists() or (RUNS / word).exists()
+    except (OSError, ValueError):  # a filter may be too long for a name, or have what no name has
+        return False
+
+
+def _of_runs(word: str, place: Path) -> tuple[Path, Callable[[], str]]:
+    """Of one run its own page, of several their comparison."""
+    records = find_runs([word])
     if len(records) > 1:
-        folder = next((path for path in (what, RUNS / what) if path.is_dir()), None)
-        place = Path("comparison.html") if folder is None else folder / REPORT
-        return place, lambda: comparison_page(as_json(compare(records)), str(what))
+        return place, lambda: comparison_page(as_json(compare(records)), word)
     directory = records[0].directory
     if directory is None:
-        raise UsageError(f"{what} is known from MLflow alone. Its report is made where its folder is.")
+        raise UsageError(f"{word} is known from MLflow alone. Its report is made where its folder is.")
     run = _opened(directory)
     return report_path(run), lambda: run_page(run)
 

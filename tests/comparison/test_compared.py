@@ -1,7 +1,9 @@
 """Comparing runs: the numbers against ones known beforehand, and what cannot be compared."""
 
 import json
+import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ from scipy.stats import ttest_1samp, ttest_rel, wilcoxon
 
 from mri_n2n.comparison.arms import arms_of
 from mri_n2n.comparison.compared import compare
-from mri_n2n.comparison.overview import shown
+from mri_n2n.comparison.overview import listed, shown
 from mri_n2n.comparison.paired import Quality
 from mri_n2n.comparison.records import read_run
-from mri_n2n.comparison.tables import as_csv, as_json, markdown
+from mri_n2n.comparison.tables import as_csv, as_json, headlines, markdown
 from mri_n2n.errors import UsageError
+from mri_n2n.intervals import caveat, estimates
 from mri_n2n.pages.comparison_page import comparison_page
 
 
@@ -67,6 +70,73 @@ def test_seeds_go_together(tmp_path: Path) -> None:
     assert "seed by seed" in markdown(found)
 
 
+def test_folders_of_seeds_stay_together(tmp_path: Path) -> None:
+    """A run beside a folder of seeds of its recipe is no seed of that, and what is taken together is said."""
+    single = made_run(tmp_path / "first", gain=5.0)
+    folder = [made_run(tmp_path / f"sweep/seed-{seed}", seed=seed, gain=5.0 + seed) for seed in (0, 1)]
+    (tmp_path / "sweep/experiment.json").write_text('{"name": "sweep"}')
+    for order in ((single, *folder), (*folder, single)):
+        found = compare([read_run(run) for run in order])
+        assert {arm.name: arm.seeds for arm in found.arms} == {"first": ["0"], "sweep": ["0", "1"]}
+        assert "sweep: 2 seeds together (sweep-seed-0, sweep-seed-1); apart with --each." in found.notes
+    assert compare([read_run(single), read_run(folder[0])]).scored[0].differences[0].value.mean == 0.0
+
+
+def test_seeds_go_together_beside_runs_on_other_data(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / f"{name}-seed{seed}", seed=seed, tested_on=name) for name in "ab" for seed in (0, 1)]
+    found = compare([read_run(run) for run in runs], different_data=True)
+    assert [(arm.name, arm.seeds) for arm in found.arms] == [("a", ["0", "1"]), ("b", ["0", "1"])]
+    assert not any("images are the same" in note for note in found.notes)
+
+
+def test_what_was_recorded_before_evaluations_had_a_time(tmp_path: Path) -> None:
+    old, new = made_run(tmp_path / "old"), made_run(tmp_path / "new", recipe={"k": 1})
+    lines = [line for line in (old / "metrics.jsonl").read_text().splitlines() if "evaluation_seconds" not in line]
+    (old / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    found = compare([read_run(old), read_run(new)])
+    assert [(cost.seconds, cost.evaluation_seconds) for cost in found.costs] == [(60.0, None), (64.0, 4.0)]
+    assert "without evaluations where their time was not recorded" in markdown(found)
+
+
+def test_a_record_that_was_cut_is_told(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "cut")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:2]))
+    record = read_run(run)
+    assert listed([record]).rows[0][3] == "100/100, damaged"
+    assert "cut has a damaged record" in " ".join(compare([record, read_run(made_run(tmp_path / "whole"))]).notes)
+    (run / "metrics.jsonl").write_text('{"step": 1, "time": 1, "loss": NaN}\n')
+    with pytest.raises(UsageError, match="a value is nan"):
+        read_run(run)
+
+
+def test_every_file_has_the_label_and_the_notes(tmp_path: Path) -> None:
+    runs = [read_run(made_run(tmp_path / name, recipe={"k": name})) for name in "ab"]
+    for name in "ab":
+        network = tmp_path / name / "network.json"
+        network.write_text(network.read_text().replace('"step": 100', '"step": 40'))
+    unended = compare([read_run(tmp_path / name) for name in "ab"])
+    page = comparison_page(json.loads(json.dumps(as_json(unended))), "the comparison")
+    for text in (as_csv(unended), markdown(unended), page):
+        assert "Made up." in text
+        assert "a is not finished: 40 of 100 steps" in text
+    unscored = [read_run(made_run(tmp_path / f"{name}-unscored", tested_on=None, recipe={"k": name})) for name in "cd"]
+    assert headlines(compare(unscored))[0] == "Not for diagnostic use."
+    measured = replace(runs[1], evaluated=replace(runs[1].evaluated, label="measured"))
+    assert headlines(compare([runs[0], measured]))[0] == "Made up; measured."
+
+
+@pytest.mark.parametrize("number", [2, 5, 12])
+def test_what_is_said_of_intervals_over_few(number: int) -> None:
+    """The share of bootstrap intervals that hold the mean of normal values, against what the formula says."""
+    said = int(re.search(r"about (\d+)%", caveat(number)).group(1))
+    drawn = np.random.default_rng(0).standard_normal((number, 300))
+    found = estimates([str(row) for row in range(number)], drawn)
+    held = 100 * np.mean([own.low <= 0 <= own.high for own in found])
+    assert abs(held - said) < (12 if number == 2 else 6)  # of two there are but three resamples
+    assert caveat(20) == ""
+
+
 def test_the_end_of_a_training_has_an_interval_over_seeds(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / f"run-seed{seed}", seed=seed) for seed in range(3)]
     for run, last in zip(runs, (25.0, 26.0, 27.0), strict=True):
@@ -92,9 +162,6 @@ def test_each_test_set_has_scores_of_its_own(tmp_path: Path) -> None:
             gain = gains[own] if method == "network" else 0.0
             rows.append(f"{subject},{row},{place},{method},{float(psnr) + gain},{ssim},{'set 14' if own else 'kodak'}")
         table.write_text("\n".join([f"{heading},set", *rows]) + "\n")
-        summary = json.loads((run / "evaluation/summary.json").read_text())
-        summary["scores"]["set"] = "set"
-        (run / "evaluation/summary.json").write_text(json.dumps(summary))
         records.append(read_run(run))
     found = compare(records)
     assert [(own.set, own.images) for own in found.scored] == [("set 14", 4), ("kodak", 8)]
@@ -122,11 +189,17 @@ def test_names_of_arms_tell_them_apart(tmp_path: Path) -> None:
 
 
 def test_intervals_are_over_subjects(tmp_path: Path) -> None:
-    """Twelve images of two subjects say less than those of twelve."""
-    few = compare([read_run(made_run(tmp_path / f"few{k}", seed=k, recipe={"k": k}, subjects=2)) for k in (0, 1)])
-    many = compare([read_run(made_run(tmp_path / f"many{k}", seed=k, recipe={"k": k}, subjects=12)) for k in (0, 1)])
-    assert len(few.scored[0].by_unit["psnr"]["few0"]) == 2
-    assert len(many.scored[0].by_unit["psnr"]["many0"]) == 12
+    """Of two subjects there are three resamples: the ends are the subjects' own means, whatever the images are."""
+    runs = [made_run(tmp_path / f"run{k}", seed=k, noise=1.0, recipe={"k": k}, subjects=2) for k in (0, 1)]
+    scored = compare([read_run(run) for run in runs]).scored[0]
+    first, second = (np.array(scored.by_unit["psnr"][name]) for name in ("run0", "run1"))
+    for value, means in (
+        (quality(scored.qualities, "run1").value, second),
+        (scored.differences[0].value, second - first),
+    ):
+        assert (value.low, value.high) == pytest.approx((means.min(), means.max()))
+    many = compare([read_run(made_run(tmp_path / f"many{k}", recipe={"k": k}, subjects=12)) for k in (0, 1)])
+    assert many.scored[0].units == len(many.scored[0].by_unit["psnr"]["many0"]) == 12
 
 
 def test_a_difference_by_chance_is_not_called_one(tmp_path: Path) -> None:
@@ -256,7 +329,7 @@ def test_methods_with_fewer_images_are_compared_on_those(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="has an image twice"):
         read_run(run)
     table.write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 2)[0] + ",nan,0.9"]) + "\n")
-    with pytest.raises(UsageError, match="a score is nan"):
+    with pytest.raises(UsageError, match="a value is nan"):
         read_run(run)
 
 
