@@ -61,7 +61,15 @@ demo: install
 	@echo "The table above: PSNR of each reconstruction of two heads that the network never saw; it never saw a clean image."
 	@echo "Pictures:    $(DEMO)/runs/demo/evaluation/examples.png and scores.png, $(DEMO)/runs/demo/examples/"
 	@echo "Volume:      $(DEMO)/reconstructed.nii.gz"
-	@echo "MLflow run:  cd $(DEMO) && ../$(BIN)/mlflow ui, then open http://127.0.0.1:5000"
+	@echo "MLflow run:  cd $(DEMO) && ../$(BIN)/mri-n2n runs ui"
+	@echo
+	@echo "Next, a page of it to look at and to send:"
+	@echo "  cd $(DEMO)"
+	@echo "  ../$(BIN)/mri-n2n report demo"
+	@echo "And, beside it, what clean images would have given:"
+	@echo "  ../$(BIN)/mri-n2n train data --acceleration 10 --steps 500 --batch-size 4 --ramp-down 0.3 --targets clean --run-name clean"
+	@echo "  ../$(BIN)/mri-n2n evaluate clean data"
+	@echo "  ../$(BIN)/mri-n2n runs compare demo clean"
 
 # The documentation as a site: build/site/index.html, to be read without a network. A part of `make test`, too.
 docs: install

@@ -166,6 +166,15 @@ def check_command(command: str, where: str) -> None:
         assert all(f'"{word}"' in source for word in words if word.startswith("--")), where
 
 
+def test_what_the_demo_says_to_do_next_can_be_done() -> None:
+    (recipe,) = re.findall(r"^demo: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    said = re.findall(r"^\t@echo \".*mri-n2n (.+)\"$", recipe, re.M)
+    for command in said:
+        parse(shlex.split(command))
+    assert said[-1] == "runs compare demo clean"
+    assert "report demo" in said
+
+
 def parse(words: list[str]) -> None:
     """Read arguments and options as the command line does, without doing anything."""
     from typer.main import get_command

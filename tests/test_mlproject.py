@@ -1,16 +1,40 @@
 """The repository as a project of MLflow's, run on this machine without conda, git or an environment of its own."""
 
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "false", "", "no or yes"])
+def test_what_is_not_yes_is_off(word: str) -> None:
+    """The entries' commands by the shell that MLflow gives them to, with its own quotes; what they run is told."""
+    entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+
+    def told(entry: str, **parameters: str) -> list[str]:
+        quoted = {name: shlex.quote(value) for name, value in parameters.items()}
+        command = "echo " + entries[entry]["command"].format(**quoted)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    on = word == "yes"
+    evaluate = ["mri-n2n", "evaluate", "run", "data", *([] if on else ["--no-classical"])]
+    assert told("evaluate", run="run", data="data", classical=word) == evaluate
+    reconstruct = ["mri-n2n", "reconstruct", "run", "in", "out", *(["--simulate"] if on else [])]
+    assert told("reconstruct", run="run", input="in", output="out", simulate=word) == reconstruct
+    assert entries["evaluate"]["parameters"]["classical"]["default"] == "yes"
+    assert entries["reconstruct"]["parameters"]["simulate"]["default"] == "no"
 
 
 @pytest.mark.long

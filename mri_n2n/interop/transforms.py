@@ -16,13 +16,15 @@ from mri_n2n.kspace.acquisition import Measurement
 from mri_n2n.task import Targets, UndersampledPair, Undersampling
 from mri_n2n.training.task import Batch
 
+FARTHEST = 0.75  # of an intensity from grey: interpolation and noise lead a little out of [-0.5, 0.5]
+
 
 class RandUndersample(RandomizableTransform):  # type: ignore[misc]
     """Draw a Bernoulli measurement of a 2-D magnitude image `[1 h w]`, and the noisy pair that training needs.
 
     Exactly one of `acceleration` and `edge_probability` sets the sampling density, as in `Undersampling`. The image
-    should lie in [-0.5, 0.5], black being -0.5. Nothing moves and nothing is cropped: metadata and the operations that
-    were applied stay true of the input and the target.
+    should lie in [-0.5, 0.5], black being -0.5; beyond [-0.75, 0.75] it is refused (`UsageError`). Nothing moves and
+    nothing is cropped: metadata and the operations that were applied stay true of the input and the target.
 
     It gives a dictionary of `input` and `target` `[1 h w]`; of both measurements `samples`, `mask`, `target_samples`
     and `target_mask` `[h k]`, half planes of k-space that is orthonormal and unshifted; and of both the `density` p and
@@ -50,6 +52,12 @@ class RandUndersample(RandomizableTransform):  # type: ignore[misc]
                 f"expected a real 2-D image [1 height width], got {plain.dtype} {tuple(plain.shape)}. Take the "
                 "magnitude of a slice."
             )
+        lowest, highest = (float(value) for value in plain.aminmax())
+        if not -FARTHEST <= lowest <= highest <= FARTHEST:  # nor where one is NaN
+            raise UsageError(
+                f"expected intensities in [-0.5, 0.5], black being -0.5, got {lowest:g} to {highest:g}. Scale "
+                "before by ScaleIntensityRange(a_min, a_max, -0.5, 0.5, clip=True) with a_min black and a_max white."
+            )
         if randomize:
             self.randomize()
         batch = Batch(plain[None].float(), torch.zeros(1, dtype=torch.long, device=plain.device))
@@ -64,7 +72,10 @@ class RandUndersample(RandomizableTransform):  # type: ignore[misc]
 
 
 class RandUndersampled(MapTransform, Randomizable):  # type: ignore[misc]
-    """`RandUndersample` of the image at one key of a dictionary, which gets what is drawn beside what it has."""
+    """`RandUndersample` of the image at one key of a dictionary, which gets what is drawn beside what it has.
+
+    Raises `UsageError` where another key has the name of what is drawn: nothing of the user's is overwritten.
+    """
 
     def __init__(
         self,
@@ -93,7 +104,13 @@ class RandUndersampled(MapTransform, Randomizable):  # type: ignore[misc]
         """Draw, and add what was drawn."""
         found = dict(data)
         for key in self.key_iterator(found):
-            found.update(self.transform(found[key]))
+            drawn = self.transform(found[key])
+            if taken := [name for name in drawn if name in found and name != key]:
+                raise UsageError(
+                    f"{taken[0]!r} is a key of the data already, and one of what is drawn. Rename yours before: "
+                    f"CopyItemsd({taken[0]!r}, names='my_{taken[0]}'), DeleteItemsd({taken[0]!r})."
+                )
+            found.update(drawn)
         return found
 
 

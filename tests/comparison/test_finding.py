@@ -1,6 +1,8 @@
 """Runs are found in folders and in MLflow, and what is wrong with either is one line."""
 
 import json
+import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -10,11 +12,15 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 from comparison_runs import made_run
 
 from mri_n2n.comparison.finding import find_run, find_runs, runs_here
+from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
+from mri_n2n.recipes import Optimisation, Recipe, undersampling_task
 from mri_n2n.run_files import parameters_of
+from mri_n2n.slice_training import create_slice_run
 from mri_n2n.tracking import mirror
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own deprecations are not ours to mend
@@ -91,6 +97,20 @@ def test_by_folder_name_and_filter_without_a_store(tmp_path: Path, monkeypatch: 
     assert len(find_runs(["elsewhere", str(tmp_path / "elsewhere")])) == 1
     with pytest.raises(UsageError, match="names 3 runs"):
         find_run("study")
+
+
+def test_the_documented_filter_finds_what_train_makes(prepared: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """As a shell would hand it over, of runs that differ in what it asks for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    data = open_prepared(prepared)
+    for name, targets, loss in (("good", "noisy", 0.07), ("bad", "noisy", 1.0), ("other", "clean", 0.07)):
+        recipe = Recipe(undersampling_task(acceleration=5.0, targets=targets), Optimisation(steps=100))
+        run = create_slice_run(tmp_path / "runs" / name, recipe, prepared, data, torch.device("cpu"))
+        (run.directory / "metrics.jsonl").write_text(json.dumps({"step": 50, "time": 1000, "loss": loss}) + "\n")
+    page = (Path(__file__).parents[2] / "docs/comparing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^\| a filter in MLflow's language \| ``(.+)`` \|$", page, re.M)
+    assert [run.name for run in find_runs(shlex.split(example))] == ["good"]
 
 
 def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from mri_n2n.interop.losses import DataConsistentLoss
 from mri_n2n.interop.supervised import DataConsistentInferer, prepare_pair, reseeded, stop_unless_finite
 from mri_n2n.interop.transforms import RandUndersampled
+from mri_n2n.task import UndersampledPair
 from mri_n2n.training.trainer import NonFiniteLoss
 
 
@@ -46,14 +47,17 @@ def test_a_loss_that_is_not_finite_spoils_no_weight() -> None:
     network = nn.Conv2d(1, 1, 1)
     before = [weight.clone() for weight in network.parameters()]
     batches = loader()
-    batches.dataset.data[0]["image"][0, 0, 0] = float("inf")
+
+    def no_number(prediction: torch.Tensor, pair: UndersampledPair) -> torch.Tensor:
+        return DataConsistentLoss()(prediction, pair) * torch.nan
+
     trainer = SupervisedTrainer(
         torch.device("cpu"),
         2,
         batches,
         network,
         torch.optim.SGD(network.parameters(), lr=0.0),
-        DataConsistentLoss(),
+        no_number,
         prepare_batch=prepare_pair,
         inferer=DataConsistentInferer(),
         decollate=False,

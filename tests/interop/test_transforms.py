@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose, RandFlipd
+from monai.transforms import Compose, CopyItemsd, DeleteItemsd, RandFlipd, ScaleIntensityRanged
 
 from mri_n2n.errors import UsageError
 from mri_n2n.interop.transforms import RandUndersample, RandUndersampled, pair_of
@@ -120,3 +120,42 @@ def test_what_is_no_image_is_one_line(bad: torch.Tensor) -> None:
 def test_one_key() -> None:
     with pytest.raises(UsageError, match="one key"):
         RandUndersampled(keys=["a", "b"], acceleration=3.0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (torch.linspace(0, 1000, 64), "0 to 1000"),
+        (torch.linspace(0, 1, 64), "0 to 1"),  # what ScaleIntensity gives
+        (torch.linspace(-1, 0.5, 64), "-1 to 0.5"),
+        (torch.full((64,), math.nan), "nan to nan"),
+    ],
+)
+def test_another_scale_is_refused(bad: torch.Tensor, found: str) -> None:
+    with pytest.raises(UsageError, match=rf"\[-0.5, 0.5\].*got {found}\. Scale before by ScaleIntensityRange\("):
+        RandUndersample(acceleration=3.0)(bad.reshape(1, 8, 8))
+
+
+def test_what_the_scaling_that_is_named_gives_is_taken_and_a_little_more() -> None:
+    scaled = ScaleIntensityRanged("image", 0, 1000, -0.5, 0.5, clip=True)
+    chain = Compose([scaled, RandUndersampled("image", acceleration=3.0)])
+    assert "input" in chain({"image": torch.linspace(0, 1500, 64).reshape(1, 8, 8)})
+    RandUndersample(acceleration=3.0)(1.4 * image())
+
+
+@pytest.mark.parametrize("key", DRAWN)
+def test_no_key_of_the_users_is_overwritten(key: str) -> None:
+    transform = RandUndersampled("image", acceleration=3.0)
+    with pytest.raises(UsageError, match=f"^'{key}' is a key of the data already") as caught:
+        transform({"image": image(), key: image()})
+    assert f"CopyItemsd('{key}', names='my_{key}'), DeleteItemsd('{key}')" in str(caught.value)
+    renamed = Compose([CopyItemsd(key, names=f"my_{key}"), DeleteItemsd(key), transform])
+    found = renamed({"image": image(), key: image() + 1})
+    assert torch.equal(found[f"my_{key}"], image() + 1)
+    assert set(found) == {"image", f"my_{key}", *DRAWN}
+
+
+def test_the_image_may_be_where_the_input_will_be() -> None:
+    """As of any transform: it works in place."""
+    found = RandUndersampled("input", acceleration=3.0)({"input": image()})
+    assert not torch.equal(found["input"], image())

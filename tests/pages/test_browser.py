@@ -135,15 +135,27 @@ def test_it_fits_a_phone_and_can_be_read(browser: Browser, page: Path, dark: boo
 
 
 def test_the_keyboard_reaches_everything(browser: Browser, page: Path) -> None:
-    from selenium.webdriver.common.by import By
+    from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     browser.open(page)
-    browser.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    used = browser.run(
+        "document.querySelectorAll('details').forEach((fold) => { fold.open = true; });"
+        "window.reached = []; addEventListener('focusin', (event) => window.reached.push(event.target));"
+        "return [...document.querySelectorAll('a[href], button, input, summary, .scroll, pre')]"
+        ".filter((element) => element.checkVisibility())"
+    )
+    keyboard = ActionChains(browser.driver)
+    keyboard.send_keys(Keys.TAB).perform()
     focused = browser.driver.switch_to.active_element
     assert focused.text == "Skip to the content"
     assert focused.location["x"] >= 0  # it is seen only now
     assert focused.value_of_css_property("outline-style") == "solid"
+    keyboard.send_keys(Keys.TAB * (len(used) + 5)).perform()
+    reached = browser.run("return window.reached")
+    assert {"a", "input", "summary", "div"} <= {element.tag_name for element in used}
+    for element in used:
+        assert element in reached, element.get_attribute("outerHTML")[:200]
     landmarks = browser.run(
         "return ['header', 'nav', 'main', 'footer'].map((name) => document.querySelector(name) !== null)"
     )
