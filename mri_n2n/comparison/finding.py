@@ -51,7 +51,7 @@ def find_runs(words: Sequence[str]) -> list[RunRecord]:
     """The runs that words name, each once, in their order.
 
     A word is a run's directory or a folder of runs, a name under runs/, MLflow's identifier or name, or a filter in
-    MLflow's language (`params.loss = 'ht'`), which is asked of the store if there is one and else of runs/. A run that
+    MLflow's language (`params.seed = '0'`), which is asked of the store if there is one and else of runs/. A run that
     has a directory here is read from that. Raises `UsageError` where a word names nothing.
     """
     found = [record for word in words for record in _named(word)]

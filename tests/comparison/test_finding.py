@@ -291,7 +291,7 @@ def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) 
     assert "runs upload 'a sweep-seed-0.zip'" in answer.out
     assert "loss 1" in cli("runs", "show", "arm-1").out
     answer = cli("runs", "compare", "arm-0", "arm-1")
-    assert "arm-1 − arm-0   +1.00 [+1.00, +1.00]" in answer.out
+    assert "arm-1 − arm-0  +1.00 [+1.00, +1.00]" in answer.out
     for name in ("table.csv", "table.md", "table.json", "table.txt", "table.html"):
         assert cli("runs", "compare", "arm-0", "arm-1", "--output", name).code == 0
         assert (tmp_path / name).stat().st_size > 200
