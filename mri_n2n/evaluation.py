@@ -36,6 +36,17 @@ ZERO_FILLED = "zero-filled"
 CLASSICAL = "total variation"
 PLAIN = "network"
 CONSISTENT = "network with replacement"
+TERMS = {  # of reports, for who has not read how this works
+    INPUT: "The acquired samples, each divided by its probability of being acquired; the others are zero. On average "
+    "this is right, but it is noisy: what the network is given.",
+    ZERO_FILLED: "The acquired samples as they are, the others zero: what a scanner would show without reconstruction.",
+    CLASSICAL: "Reconstruction without a network: the smoothest image by its total variation that fits the samples.",
+    PLAIN: "What the network makes of its input, before the acquired frequencies, brightness among them, are put back.",
+    CONSISTENT: "The network's image with the acquired samples put back: the reconstruction.",
+    "PSNR, dB": "Peak signal-to-noise ratio against the reference: higher is better, 1 dB is 21 % less squared error.",
+    "SSIM": "Structural similarity to the reference: 1 is equal.",
+    "NMSE": "Squared error as a share of the reference's squared intensities: 0 is equal.",
+}
 FIRST_SCAN = "first scan"
 Method = Callable[[Any], Inexact[Tensor, "b h w"]]
 """From a pair to images, real or complex."""

@@ -51,8 +51,10 @@ def caveat(number: int) -> str:
     """
     if not 2 <= number < MANY:
         return ""
-    held = 2 * student.cdf(1.96 * np.sqrt((number - 1) / number), number - 1) - 1
-    return f"Over as few as {number} such intervals are too narrow: about {held:.0%} of them, not 95 %, hold the mean."
+    held = 200 * student.cdf(1.96 * np.sqrt((number - 1) / number), number - 1) - 100
+    return (
+        f"Over as few as {number} such intervals are too narrow: about {held:.0f} % of them, not 95 %, hold the mean."
+    )
 
 
 def by_subject(subjects: Sequence[str], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from mri_n2n.data.cli import Overwrite
 from mri_n2n.errors import UsageError
 
 if TYPE_CHECKING:
+    from mri_n2n.comparison.compared import Comparison
     from mri_n2n.comparison.tables import Table
 
 runs = typer.Typer(
@@ -97,7 +98,7 @@ def compare_command(
         "csv": lambda: as_csv(comparison),
         "json": lambda: json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n",
         "markdown": lambda: markdown(comparison),
-        "html": lambda: _page(as_json(comparison)),
+        "html": lambda: _page(comparison),
         "text": lambda: (
             "".join(f"- {line}\n" for line in headlines(comparison)) + "".join(map(_text, tables_of(comparison)))
         ),
@@ -125,10 +126,12 @@ def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1,
     serve(port, typer.echo)
 
 
-def _page(comparison: dict[str, Any]) -> str:
+def _page(comparison: "Comparison") -> str:
+    from mri_n2n.comparison.tables import as_json
     from mri_n2n.pages.comparison_page import comparison_page
+    from mri_n2n.pages.side_by_side import side_by_side
 
-    return comparison_page(comparison, "the comparison")
+    return comparison_page(as_json(comparison), "the comparison", side_by_side(comparison.arms))
 
 
 def _print(table: "Table") -> None:

@@ -16,6 +16,7 @@ from mri_n2n.intervals import Estimate, caveat
 FORMAT = "mri-n2n comparison 2"
 HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
 DIGITS = {"psnr": 2}
+FEW = 5  # units over which p cannot fall below 0.05, whatever is found
 POINTS = 200  # of a curve that are kept
 CURVES = ("loss", PSNR, FLOWN)
 COLUMNS = ("run", "what", "metric", "set", "beside", "mean", "low", "high", "p")
@@ -103,6 +104,8 @@ def _differences(scored: Scored) -> Table:
     seeds = {"psnr": ("seed by seed",)} if several else {}
     heading = ("difference", *(text for name in metrics for text in (heading_of(name), "p", *seeds.get(name, ()))))
     note = "Image by image. p: Wilcoxon's signed rank test over the units of the intervals, not corrected for several."
+    if scored.units <= FEW:
+        note += f" Over {scored.units} of them it is {2.0 ** (1 - scored.units):.2g} at the least."
     return Table(titled("Differences", scored.set), heading, tuple(rows), note)
 
 

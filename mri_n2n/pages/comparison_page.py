@@ -10,14 +10,16 @@ from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import RunRecord
 from mri_n2n.comparison.tables import FORMAT, headlines, tables_of
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
+from mri_n2n.illustrations import Illustration
 from mri_n2n.intervals import Estimate
 from mri_n2n.pages.charts import Curve
 from mri_n2n.pages.page import rendered
+from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.run_charts import Chart, compared_curves, compared_units
 
 
-def comparison_page(content: Any, name: str) -> str:
-    """The page of a comparison as HTML. content: of its JSON file; name: the file's.
+def comparison_page(content: Any, name: str, examples: Sequence[Illustration] = ()) -> str:
+    """The page of a comparison as HTML. content: of its JSON file; name: the file's; examples: images by all its runs.
 
     Raises `UsageError` for anything else.
     """
@@ -43,7 +45,15 @@ def comparison_page(content: Any, name: str) -> str:
         "label": label,
         "states": notes,
         "refresh": None,
-        "sections": [("tables", "Tables"), *([("charts", "Learning curves")] if charts else [])],
+        "sections": [
+            ("tables", "Tables"),
+            *([("examples", "Images")] if examples else []),
+            *([("charts", "Learning curves")] if charts else []),
+            *([("units", "Distribution")] if units else []),
+        ],
+        "several": any(len(arm.runs) > 1 for arm in comparison.arms),
+        "examples": [example_of(one) for one in examples],
+        "heat_scale": heat_scale() if examples else None,
         "tables": tables,
         "charts": charts,
         "units": units,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mri_n2n.comparison.tables import heading_of
 from mri_n2n.errors import UsageError, one_line
-from mri_n2n.evaluation import CONSISTENT, PLAIN, label_in
+from mri_n2n.evaluation import CONSISTENT, TERMS, label_in
 from mri_n2n.illustrations import IllustratedVolume, Illustration, read_illustrations, read_volume
 from mri_n2n.intervals import Estimate, caveat
 from mri_n2n.pages.charts import Curve
@@ -161,15 +161,15 @@ def _summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any] | None:
     ]
     count = next((evaluation.about[name] for name in ("slices", "images", "views") if name in evaluation.about), None)
     unit = "slices" if "slices" in evaluation.about else f"{run.domain.unit}s"
-    replaced = {PLAIN, CONSISTENT} <= evaluation.estimates.keys()
-    plain = f"“{PLAIN}”: before the acquired frequencies, brightness among them, are put back." if replaced else ""
     counted = "" if count is None else f"Means over {count} {unit}. "
+    methods = evaluation.estimates if CONSISTENT in evaluation.estimates else ()  # elsewhere a network is another thing
     interval = evaluation.about.get("interval", "95 % intervals")
     caveats = dict.fromkeys(caveat(len(values)) for own in evaluation.psnr.values() for values in own.values())
     return {
         "metrics": [_metric(metric) for metric in metrics],
         "rows": rows,
-        "about": " ".join(filter(None, (f"{counted}Brackets: {interval}.", *caveats, plain))),
+        "terms": [(name, TERMS[name]) for name in (*methods, *map(_metric, metrics)) if name in TERMS],
+        "about": " ".join(filter(None, (f"{counted}Brackets: {interval}.", *caveats))),
     }
 
 

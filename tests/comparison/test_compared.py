@@ -129,7 +129,7 @@ def test_every_file_has_the_label_and_the_notes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [2, 5, 12])
 def test_what_is_said_of_intervals_over_few(number: int) -> None:
     """The share of bootstrap intervals that hold the mean of normal values, against what the formula says."""
-    said = int(re.search(r"about (\d+)%", caveat(number)).group(1))
+    said = int(re.search(r"about (\d+) %", caveat(number)).group(1))
     drawn = np.random.default_rng(0).standard_normal((number, 300))
     found = estimates([str(row) for row in range(number)], drawn)
     held = 100 * np.mean([own.low <= 0 <= own.high for own in found])

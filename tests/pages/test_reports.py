@@ -6,6 +6,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,27 @@ def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
     (tmp_path / "damaged.json").write_text("{")
     assert "cannot read the comparison" in cli("report", "damaged.json").err
     assert not (tmp_path / "damaged.html").exists()
+
+
+def test_a_comparison_shows_the_same_images(cli: CLI, copied: Path) -> None:
+    """Of runs that stored them: each as its own run made it, beside the others and the reference."""
+    other = copied.with_name("other")
+    shutil.copytree(copied, other)
+    examples = read_illustrations(other / "evaluation")
+    write_illustrations(other / "evaluation", [*examples[1:], replace(examples[0], title="another slice")])
+    assert cli("runs", "compare", "copied", "other", "--output", "pair.html").code == 0
+    text = Path("pair.html").read_text(encoding="utf-8")
+    assert "The same images by each run" in text
+    assert text.count('class="stage"') == len(examples) - 1
+    assert 'data-before="copied"' in text
+    assert "error of other" in text
+    assert cli("report", copied.parent).code == 0
+    assert "The same images by each run" in (copied.parent / "report.html").read_text(encoding="utf-8")
+    first = examples[1]
+    moved = {name: np.roll(image, 3, axis=0) for name, image in first.images.items()}
+    write_illustrations(other / "evaluation", [replace(first, images=moved)])  # of that name, and another image
+    assert cli("runs", "compare", "copied", "other", "--output", "pair.html", "--overwrite").code == 0
+    assert "The same images" not in Path("pair.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_of_runs_is_compared(cli: CLI, tmp_path: Path) -> None:
