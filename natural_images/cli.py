@@ -220,7 +220,7 @@ def evaluate_command(
         except UsageError as error:
             typer.echo(f"{error} Upload it later: mri-n2n photos upload {run}", err=True)
     typer.echo(f"Scores: {place} (images.csv, summary.json, results.md, examples.png)")
-    typer.echo(f"Next: mri-n2n photos denoise {quote(str(run))} INPUT OUTPUT")
+    typer.echo(f"Next: mri-n2n report {quote(str(run))}, or photos denoise {quote(str(run))} INPUT OUTPUT")
     if failed:
         typer.echo(f"{failed} could not be used (named above).", err=True)
         raise typer.Exit(SOME_FAILED)

@@ -178,7 +178,8 @@ def evaluate_command(
     simulated = opened.data["kind"] == "images"
     if simulated:
         typer.echo("(network: before the acquired frequencies, brightness among them, are put back.)")
-    typer.echo(f"Next: mri-n2n reconstruct {quote(str(run))} INPUT OUTPUT" + (" --simulate" if simulated else ""))
+    name, option = quote(str(run)), " --simulate" if simulated else ""
+    typer.echo(f"Next: mri-n2n report {name}, or reconstruct {name} INPUT OUTPUT{option}")
 
 
 def _steps(epochs: float, slices: int, batch_size: int) -> int:

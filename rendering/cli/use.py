@@ -44,7 +44,7 @@ def evaluate_command(
         except UsageError as error:
             typer.echo(f"{error} Upload it later: mri-n2n render upload {run}", err=True)
     typer.echo(f"Scores: {place} (views.csv, summary.json, results.md, examples.png)")
-    typer.echo(f"Next: mri-n2n render denoise {quote(str(run))} IN OUT")
+    typer.echo(f"Next: mri-n2n report {quote(str(run))}, or render denoise {quote(str(run))} IN OUT")
 
 
 def upload_command(run: RunPath, model: Model = False, register: Register = None, alias: Alias = None) -> None:
