@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_n2n.comparison.records import Curve
 from mri_n2n.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 4.3  # inches of a chart: on a phone it is shown at nearly that size
 MOST_DOTS = 200  # of a method, before they are summed up in a box
-
-Curve = Sequence[tuple[int, float]]
 
 
 def curves(

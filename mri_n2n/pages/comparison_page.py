@@ -7,12 +7,11 @@ from mri_n2n.comparison.arms import SEED, Arm
 from mri_n2n.comparison.compared import Comparison, Cost, Scored
 from mri_n2n.comparison.curves import Milestone, course, watched
 from mri_n2n.comparison.paired import Difference, Quality
-from mri_n2n.comparison.records import RunRecord
+from mri_n2n.comparison.records import Curve, RunRecord
 from mri_n2n.comparison.tables import FORMAT, headlines, tables_of
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.illustrations import Illustration
 from mri_n2n.intervals import Estimate
-from mri_n2n.pages.charts import Curve
 from mri_n2n.pages.page import rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.run_charts import Chart, compared_curves, compared_units

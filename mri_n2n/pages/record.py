@@ -1,20 +1,16 @@
 """What a run directory says of a run: its metrics, its scores, and what its evaluation shows."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mri_n2n.comparison.records import Curve, read_curves
+from mri_n2n.comparison.records import Curve, Scores, read_curves, read_evaluation
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.intervals import Estimate
+from mri_n2n.intervals import Estimate, by_subject
+from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run
-from mri_n2n.run_files import METRICS
-
-SUMMARY = "summary.json"
-TABLES = ("subjects.csv", "images.csv", "views.csv")
+from mri_n2n.run_files import EVALUATION, METRICS, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -44,32 +40,35 @@ def last_step(known: Mapping[str, Curve]) -> int:
 
 def stored_evaluation(run: Run) -> Evaluation | None:
     """The run's evaluation, if there is one. Raises `UsageError` for damaged files."""
-    folder = run.directory / "evaluation"
-    if not (folder / SUMMARY).exists():
+    folder = run.directory / EVALUATION
+    if not (folder / SUMMARY.name).exists():
         return None
-    about = read_json(folder / SUMMARY, "summary of the evaluation")
+    about = read_json(folder / SUMMARY.name, "summary of the evaluation")
     try:
         estimates = {
             str(method): {str(metric): _estimate(**value) for metric, value in metrics.items()}
             for method, metrics in about["methods"].items()
         }
-        psnr: dict[str, dict[str, list[float]]] = {}
-        for row in _rows(folder):
-            psnr.setdefault(row.get("set", ""), {}).setdefault(row["method"], []).append(float(row["psnr"]))
     except UNREADABLE as error:
         raise UsageError(
             f"cannot read {folder} ({one_line(error)}): it is damaged. Evaluate the run again, with --overwrite."
         ) from None
+    psnr: dict[str, dict[str, list[float]]] = {}
+    if (scored := read_evaluation(folder)) is not None:
+        for name in scored.sets:
+            psnr[name] = {
+                method: _each(scores.of_set(name), by_unit=run.domain.name == MRI.name)
+                for method, scores in scored.methods.items()
+            }
     return Evaluation(about, estimates, psnr)
+
+
+def _each(scores: Scores, *, by_unit: bool) -> list[float]:
+    """The PSNR of every image, or of every unit: its mean."""
+    values = scores.metrics["psnr"]
+    sums, counts = by_subject(scores.units if by_unit else scores.images, values[:, None])
+    return [float(value) for value in sums[:, 0] / counts]
 
 
 def _estimate(mean: float, low: float | None, high: float | None) -> Estimate:
     return Estimate(float(mean), None if low is None else float(low), None if high is None else float(high))
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    path = next((folder / name for name in TABLES if (folder / name).exists()), None)
-    if path is None:
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

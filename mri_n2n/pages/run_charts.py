@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mri_n2n.comparison.curves import FLOWN, HIGH, LOW, PSNR
+from mri_n2n.comparison.records import Curve
 from mri_n2n.intervals import Estimate
-from mri_n2n.pages.charts import Curve, curves, distribution
+from mri_n2n.pages.charts import curves, distribution
 from mri_n2n.pages.record import Evaluation
 
 VALIDATION = (PSNR, FLOWN)

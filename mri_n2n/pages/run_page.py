@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mri_n2n.comparison.records import Curve
 from mri_n2n.comparison.tables import heading_of
 from mri_n2n.errors import UsageError, one_line
 from mri_n2n.evaluation import CONSISTENT, TERMS, label_in
 from mri_n2n.illustrations import IllustratedVolume, Illustration, read_illustrations, read_volume
 from mri_n2n.intervals import Estimate, caveat
-from mri_n2n.pages.charts import Curve
 from mri_n2n.pages.page import Picture, data_uri, rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.record import Evaluation, curves_of, last_step, stored_evaluation

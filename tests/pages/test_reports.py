@@ -86,7 +86,7 @@ def test_an_older_evaluation_says_what_to_do(cli: CLI, copied: Path) -> None:
         ("metrics.jsonl", b'{"step": 1, "loss": "<b>"}\n', "it is damaged"),
         ("evaluation/summary.json", b"{", "cannot read the summary"),
         ("evaluation/summary.json", b'{"methods": {"a": 1}}', "it is damaged"),
-        ("evaluation/subjects.csv", b"subject,method\n1,2\n", "it is damaged"),
+        ("evaluation/slices.csv", b"subject,method\n1,2\n", "cannot read the scores"),
         ("evaluation/illustrations.npz", b"PK\x03\x04 and no more", "it is damaged"),
         ("evaluation/volume.npz", b"", "it is damaged"),
         ("run.json", b"[]", "is not a run"),
