@@ -111,7 +111,9 @@ def wait_until(condition, process: subprocess.Popen[str]) -> None:
     pytest.fail("it did not get there within a minute")
 
 
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "way", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM, signal.SIGKILL]
+)  # Ctrl-C is heard as SIGTERM is
 def test_interrupted_runs_end_with_the_same_bits(
     tmp_path: Path, tiny_recipe: Recipe, prepared: Path, way: signal.Signals
 ) -> None:
