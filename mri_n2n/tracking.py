@@ -106,6 +106,8 @@ def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> Mi
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = known_state(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
         parents = {"mlflow.parentRunId": parent.run_id, FAMILY: parent_name}
+        if (directory.parent / SUMMARY.name).exists():  # it was summarised before: nobody works on it
+            client.set_terminated(parent.run_id)
     began = _recorded(directory)[0]
     run = client.create_run(made_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
     state = MirrorState(uri, run.info.run_id)

@@ -15,21 +15,31 @@ DEEP = 3  # folders below one another in which runs are looked for
 COMPARES = re.compile(r"[=<>]|\s(like|ilike|in|is)\s", re.IGNORECASE)
 
 
-def directories_in(folder: Path, deep: int = DEEP) -> Iterator[Path]:
-    """The run directories in a folder and the ones below it, by name."""
-    with reading(folder):
-        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def directories_in(folder: Path, deep: int = DEEP, unreadable: list[str] | None = None) -> Iterator[Path]:
+    """The run directories in a folder and the ones below it, by name; what cannot be read goes to `unreadable`.
+
+    Without such a list it raises `UsageError`.
+    """
+    try:
+        with reading(folder):
+            inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+            runs = {path for path in inside if (path / RUN).exists()}
+    except UsageError as error:
+        if unreadable is None:
+            raise
+        unreadable.append(str(error))
+        return
     for path in inside:
-        if (path / RUN).exists():
+        if path in runs:
             yield path
         elif deep > 1:
-            yield from directories_in(path, deep - 1)
+            yield from directories_in(path, deep - 1, unreadable)
 
 
 def runs_here(damaged: list[str]) -> list[RunRecord]:
     """All runs under runs/, those that were begun last at the end; what is wrong with the others goes to `damaged`."""
     records = []
-    for directory in directories_in(RUNS) if RUNS.is_dir() else ():
+    for directory in directories_in(RUNS, unreadable=damaged) if RUNS.is_dir() else ():
         try:
             records.append((_begun(directory), read_run(directory)))
         except UsageError as error:

@@ -42,7 +42,7 @@ def curves(
 
     `name` is unique on its page.
     """
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter
 
     def draw(axes: "Axes") -> None:
         for (label, points), colour, style in zip(known.items(), cycle(SERIES), cycle(STYLES), strict=False):
@@ -61,6 +61,7 @@ def curves(
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())  # or it would write formulas
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(unit)
         if len(known) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=1, frameon=False, handlelength=3)

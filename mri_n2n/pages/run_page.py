@@ -202,7 +202,8 @@ def _volume(volume: IllustratedVolume) -> dict[str, Any]:
         "pictures": list(sources.values()),
         "middle": {method: picture(method, count // 2) for method in sources},
         "printed": [[picture(method, place) for method in sources] for place in places],
-        "about": f"{volume.title}: {count} slices, all on one scale, compressed with a little loss.",
+        "about": f"{volume.title}: {count} slices from {volume.slices[0]} to {volume.slices[-1]}, all on one scale, "
+        "compressed with a little loss.",
     }
 
 

@@ -45,6 +45,8 @@ def export_command(
 
     record = find_run(run)
     path = archive or Path(f"{record.name}.zip")
+    if path.suffix.lower() != ".zip":
+        raise UsageError(f"{path} would be a zip: call it .zip.")
     directory = check_exportable(record, path, overwrite=overwrite)
     try:
         page_of(str(directory), None)

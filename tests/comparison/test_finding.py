@@ -1,11 +1,12 @@
 """Runs are found in folders and in MLflow, and what is wrong with either is one line."""
 
+import errno
 import json
 import re
 import shlex
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -126,9 +127,18 @@ def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypa
         ("network", "network.json", "[]"),
     ):
         (made_run(tmp_path / "runs" / name) / file).write_text(content)
+    (tmp_path / "runs" / "away").mkdir()
+
+    def listed(self: Path) -> Iterator[Path]:
+        if self.name == "away":
+            raise OSError(errno.EIO, "Input/output error")
+        return iterdir(self)
+
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", listed)
     damaged: list[str] = []
     assert [run.name for run in runs_here(damaged)] == ["good"]
-    assert len(damaged) == 7
+    assert len(damaged) == 8
     assert all("\n" not in line for line in damaged)
 
 
@@ -152,6 +162,7 @@ def test_from_the_store_as_from_the_folder(store: Path, tmp_path: Path) -> None:
     for method, scores in local.evaluated.methods.items():
         assert tracked.evaluated.methods[method].images == scores.images
         assert tracked.evaluated.methods[method].metrics["psnr"].tolist() == scores.metrics["psnr"].tolist()
+    assert tracked.weights == local.weights is not None  # so that it is told where training went on after scoring
     assert find_run(tracked.run_id).name == "better"
     assert {run.name for run in find_runs(["params.loss LIKE '%'"])} == {"plain", "better", "unscored"}
     assert find_run("unscored").evaluated is None
@@ -170,6 +181,22 @@ def test_a_run_that_is_here_is_read_from_its_folder(store: Path, tmp_path: Path,
     assert find_runs(["params.loss = 'mine'"])[0].evaluated is not None
     (made_run(copied / "runs" / "odd") / "tracking.json").write_text("[]")
     assert find_run(identifier).directory == Path("runs/here")
+
+
+def test_a_seed_from_the_store_knows_its_folder(tmp_path: Path, own_store: str) -> None:
+    """An upload of a finished seed leaves no parent that seems to be at work."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path / "sweep"
+    run = made_run(folder / "seed-1", seed=1)
+    (folder / "experiment.json").write_text('{"name": "sweep"}')
+    (folder / "summary.json").write_text("{}")
+    found = find_run(sent(run, "sweep-seed-1"))
+    assert (found.name, found.family) == ("sweep-seed-1", "sweep")
+    client = MlflowClient(own_store)
+    tags = client.get_run(found.run_id).data.tags
+    assert tags["mri-n2n.family"] == "sweep"
+    assert client.get_run(tags["mlflow.parentRunId"]).info.status == "FINISHED"
 
 
 def test_what_is_wrong_with_a_store(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -270,6 +297,20 @@ def test_a_server_that_goes_away_half_way(tmp_path: Path, monkeypatch: Any) -> N
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("command", [("list", "--store"), ("ui",)])
+def test_a_store_that_is_none(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: Any, command: tuple[str, ...]
+) -> None:
+    """One line, before MLflow begins to try again and again, or its server says it in a hundred."""
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("no database")
+    for name, said in (("folder.db", "expected a database file"), ("text.db", "does not answer (DatabaseError)")):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/{name}")
+        answer = cli("runs", *command)
+        assert (answer.code, answer.err.count("\n")) == (2, 1), answer
+        assert said in answer.err
 
 
 def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
