@@ -103,6 +103,31 @@ def test_the_slider_moves_by_keyboard_and_by_pointer(browser: Browser, page: Pat
     assert "zero-filled" in slider.accessible_name
 
 
+def test_what_the_slider_shows_is_chosen(browser: Browser, page: Path) -> None:
+    """The reference at the left, in its full size, and what that says to who does not see it."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    browser.open(page)
+    example = browser.driver.find_element(By.CSS_SELECTOR, ".example")
+    left, right = (Select(own) for own in example.find_elements(By.TAG_NAME, "select"))
+    assert left.first_selected_option.text == "zero-filled"
+    qualities = [own.text for own in example.find_elements(By.CSS_SELECTOR, ".ends .range")]
+    left.select_by_visible_text("reference")
+    sources = browser.run(
+        "const found = [...document.querySelector('.example').querySelectorAll('img')];"
+        "return [document.querySelector('.stage .upper').src, found.find((own) => own.alt.endsWith('reference') && "
+        "!own.className).src]"
+    )
+    assert sources[0] == sources[1]
+    slider = example.find_element(By.CSS_SELECTOR, ".stage input")
+    assert slider.accessible_name.startswith("How much of the picture shows reference")
+    now = [own.text for own in example.find_elements(By.CSS_SELECTOR, ".ends .range")]
+    assert now == ["", qualities[1]]
+    right.select_by_visible_text("zero-filled")
+    assert [own.text for own in example.find_elements(By.CSS_SELECTOR, ".ends .range")] == ["", qualities[0]]
+
+
 def test_the_volume_is_scrolled(browser: Browser, page: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

@@ -2,13 +2,34 @@
 (() => {
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
-  for (const stage of all(".stage")) {
+  for (const example of all(".example")) {
+    const stage = example.querySelector(".stage");
     const range = stage.querySelector("input");
+    const label = stage.querySelector("label");
+    const sides = all("select", example);
+    const figures = all("figure[data-name]", example);
     const move = () => {
       stage.style.setProperty("--split", `${range.value}%`);
       range.setAttribute("aria-valuetext", `${range.value} % ${stage.dataset.before}`);
     };
+    const choose = () => {
+      for (const side of sides) {
+        const figure = figures.find((own) => own.dataset.name === side.value);
+        const shown = stage.querySelector(`img.${side.dataset.side}`);
+        const picture = figure.querySelector("img");
+        [shown.src, shown.alt] = [picture.src, picture.alt];
+        side.parentElement.querySelector(".range").textContent = figure.dataset.quality;
+      }
+      const [before, after] = sides.map((side) => side.value);
+      label.textContent = `How much of the picture shows ${before}, from the left; the rest shows ${after}`;
+      stage.dataset.before = before;
+      move();
+    };
     range.addEventListener("input", move);
+    for (const side of sides) {
+      side.addEventListener("change", choose);
+      side.addEventListener("input", choose);
+    }
     move();
   }
 
@@ -32,7 +53,7 @@
 
   // A page that refreshes itself stays where its reader left it.
   const key = `mri-n2n ${location.pathname}`;
-  const inputs = all("input");
+  const inputs = all("input, select");
   const folds = all("details");
   try {
     const state = JSON.parse(sessionStorage.getItem(key));
