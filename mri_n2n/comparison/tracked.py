@@ -55,9 +55,10 @@ def tracked_runs(text: str = "", here: Mapping[str, Path] | None = None) -> list
 
 
 def tracked_named(name: str, here: Mapping[str, Path]) -> list[RunRecord]:
-    """The runs that MLflow knows by a name."""
+    """The runs that MLflow knows by a name, or as those of an experiment or of several seeds that has it."""
     quote = '"' if "'" in name else "'"
-    return tracked_runs(f"attributes.run_name = {quote}{name}{quote}", here)
+    found = tracked_runs(f"attributes.run_name = {quote}{name}{quote}", here)
+    return found or tracked_runs(f"tags.`{FAMILY}` = {quote}{name}{quote}", here)
 
 
 def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:

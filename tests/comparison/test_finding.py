@@ -193,6 +193,7 @@ def test_a_seed_from_the_store_knows_its_folder(tmp_path: Path, own_store: str) 
     (folder / "summary.json").write_text("{}")
     found = find_run(sent(run, "sweep-seed-1"))
     assert (found.name, found.family) == ("sweep-seed-1", "sweep")
+    assert [own.run_id for own in find_runs(["sweep"])] == [found.run_id]
     client = MlflowClient(own_store)
     tags = client.get_run(found.run_id).data.tags
     assert tags["mri-n2n.family"] == "sweep"
