@@ -22,12 +22,12 @@ from mri_n2n.measured_kspace import MeasuredKspace
 from mri_n2n.progress import bar
 from mri_n2n.quality import SLICES, held_out_error, held_out_psnr
 from mri_n2n.recipes import MRI, Domain, Recipe
+from mri_n2n.run_files import SIMULATED
 from mri_n2n.scores import METRICS, Score
 from mri_n2n.task import UndersampledPair, Undersampling, evaluation_generator
 from mri_n2n.training.task import TrainingPair, network_output
 from mri_n2n.training.world import ALONE, World
 
-SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"
 MEASURED = "raw k-space, undersampled afterwards; magnitudes of single coils; not for diagnostic use"
 HELD_OUT = "no reference: PSNR is estimated from samples that were held out; not for diagnostic use"
 REPEATED = "scored against the second noisy scan, whose noise every score contains; not for diagnostic use"

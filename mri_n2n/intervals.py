@@ -47,11 +47,12 @@ def caveat(number: int) -> str:
     """What must be known of a bootstrap interval over few subjects; empty of many.
 
     It is as wide as the spread that was found, which of few is mostly too small: for normal values it holds the mean as
-    often as Student's t with n - 1 degrees of freedom stays below 1.96 √((n - 1) / n).
+    often as Student's t with n - 1 degrees of freedom stays below 1.96 √((n - 1) / n). Over two it goes from one value
+    to the other, and the mean lies between these every other time.
     """
     if not 2 <= number < MANY:
         return ""
-    held = 200 * student.cdf(1.96 * np.sqrt((number - 1) / number), number - 1) - 100
+    held = 50 if number == 2 else 200 * student.cdf(1.96 * np.sqrt((number - 1) / number), number - 1) - 100
     return (
         f"Over as few as {number} such intervals are too narrow: about {held:.0f} % of them, not 95 %, hold the mean."
     )

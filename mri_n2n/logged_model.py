@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mri_n2n.errors import UsageError, one_line
-from mri_n2n.mlflow_store import answering, told, tracking_uri
+from mri_n2n.errors import UsageError
+from mri_n2n.mlflow_store import answering, line_of, told, tracking_uri
 from mri_n2n.run_directory import Run
 from mri_n2n.standalone import Standalone
 from mri_n2n.tracking import known_state
@@ -67,8 +67,7 @@ def log_model(run: Run, standalone: Callable[[Run], Standalone], registration: R
             client.search_registered_models(max_results=1)
         except MlflowException as error:
             raise UsageError(
-                f"MLflow at {told(state.uri)} cannot keep models under names ({told(one_line(error))}). Leave out "
-                "--register."
+                f"MLflow at {told(state.uri)} cannot keep models under names ({line_of(error)}). Leave out --register."
             ) from error
     weights = str(run.identity()["weights_sha256"])
     with answering(state.uri, "does not take the model"):

@@ -45,8 +45,14 @@ def absolute(uri: str) -> str:
 
 
 def told(text: str) -> str:
-    """Addresses as they may be shown and kept: without a password."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """Addresses as they may be shown and kept: without a password. Paths of files have none."""
+    text = re.sub(r"(?<!sqlite)(?<!file)://\S*@", "://", text)
+    return re.sub(r"(?i)(password|passwd|pwd|token)=[^&\s]*", r"\1=…", text)
+
+
+def line_of(error: Exception) -> str:
+    """What an error of MLflow's says, as it may be shown."""
+    return one_line(ValueError(told(str(error)) or type(error).__name__))
 
 
 @contextmanager
@@ -56,17 +62,19 @@ def answering(uri: str, trouble: str = "does not answer") -> Iterator[None]:
     Raises `UsageError`.
     """
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = error.__context__ if isinstance(error, MlflowException) else error
-        if isinstance(cause, SQLAlchemyError | OSError):  # of the network too: requests has its errors from there
+        refused = isinstance(cause, DataError | IntegrityError)
+        if isinstance(cause, RequestException | SQLAlchemyError) and not refused:
             raise UsageError(f"MLflow at {told(uri)} does not answer ({type(cause).__name__}).") from error
-        said = OTHER_SCHEMA if "database schema" in str(error) else told(one_line(error))
         if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UsageError(f"MLflow at {told(uri)}: {said}") from error
+            raise UsageError(f"MLflow at {told(uri)}: {line_of(error)}") from error
+        said = OTHER_SCHEMA if "database schema" in str(error) else line_of(error)
         raise UsageError(f"MLflow at {told(uri)} {trouble} ({said}).") from error
 
 

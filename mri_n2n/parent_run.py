@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mri_n2n.durable import read_json, write_json
 from mri_n2n.mlflow_store import answering, tracking_uri
 from mri_n2n.run_files import PARENT
-from mri_n2n.tracking import UNNAMEABLE, MirrorState, keep_state, known_state, opened
+from mri_n2n.tracking import UNNAMEABLE, MirrorState, begin, keep_state, known_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ def mirror_experiment(
     known = known_state(directory, uri)
     with answering(known.uri if known else uri, "does not take the whole"):
         name = str(read_json(directory / PARENT, "experiment")["name"])
-        state = known or opened(directory, uri, name)
+        state = known or begin(directory, uri, name)
         client = MlflowClient(state.uri)
         for path in sorted(results.iterdir()):
             if path.suffix in (".md", ".csv", ".png"):

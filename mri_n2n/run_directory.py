@@ -17,11 +17,23 @@ from mri_n2n.durable import clear, read_json, write_json, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.networks.spec import load_network
 from mri_n2n.recipes import MRI, Domain, Recipe, described, rebuilt
-from mri_n2n.run_files import FORMAT, METRICS, NAME, NAME_IS, PARENT, RUN, RUNS, TRACKING, flat, parameters_of, run_name
+from mri_n2n.run_files import (
+    FORMAT,
+    LEFT_OUT,
+    METRICS,
+    NAME,
+    NAME_IS,
+    PARENT,
+    RUN,
+    RUNS,
+    TRACKING,
+    flat,
+    parameters_of,
+    run_name,
+)
 from mri_n2n.training.checkpoint import read_state
 
 STATE = "training-state.pt"
-LEFT_OUT = "left-out.txt"
 LONGEST = 100  # bytes of a run's name: what is called after it stays below what a file system takes
 OWN_FILES = (
     RUN,

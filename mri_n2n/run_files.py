@@ -13,10 +13,13 @@ NETWORK = "network.json"
 METRICS = "metrics.jsonl"
 EVALUATION = "evaluation"
 SUMMARY = Path(EVALUATION, "summary.json")
+LEFT_OUT = "left-out.txt"  # the files of a folder that a run does not use
 TRACKING = "tracking.json"  # what MLflow has of a run
+SEEDS_SUMMARY = "summary.json"  # in a folder of seeds: how they ended
 PARENT = "experiment.json"  # in a folder of runs: they are children of one run of this name
 NAME = re.compile(r"\w[\w .,+()=@%-]{0,199}")  # of a run: one folder, in any system, and one line
-NAME_IS = "letters, digits, spaces and .,+()=@%-_, at most 100, a letter or digit first"
+NAME_IS = "letters, digits, spaces and .,+()=@%-_, at most 100 bytes, a letter, digit or _ first"
+SIMULATED = "k-space simulated from magnitude images; not for diagnostic use"  # the label of such data
 PLACES = ("path", "paths")  # where a run's data lies: nobody's business but its own
 LONG = ("poses", "scenes")  # lists that say nothing to a person
 

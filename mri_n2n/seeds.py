@@ -19,7 +19,7 @@ from mri_n2n.parent_run import announce_experiment, mirror_experiment
 from mri_n2n.progress import say
 from mri_n2n.recipes import Domain, Recipe
 from mri_n2n.run_directory import Run, check_own, check_same_recipe, open_run
-from mri_n2n.run_files import METRICS
+from mri_n2n.run_files import METRICS, SEEDS_SUMMARY
 from mri_n2n.training.world import ALONE, World
 
 MOST = 1000
@@ -141,7 +141,7 @@ def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> st
     seeds = [run.recipe.seed for run in runs]
     label = label_in(runs[0].domain, runs[0].recipe)
     content = {"label": label, "seeds": seeds, "metrics": {name: asdict(spread) for name, spread in spreads.items()}}
-    write_json(directory / "summary.json", content)
+    write_json(directory / SEEDS_SUMMARY, content)
     write_csv(
         directory / "seeds.csv",
         [{"seed": seed} | {name: spread.values[seed] for name, spread in spreads.items()} for seed in seeds],

@@ -17,13 +17,14 @@ from mri_n2n.durable import read_json, sha256_of, write_json
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.mlflow_store import SQLITE, absolute, alone_at, answering, made_experiment, told, tracking_uri
 from mri_n2n.progress import say
-from mri_n2n.run_files import METRICS, PARENT, SUMMARY, TRACKING
+from mri_n2n.run_files import METRICS, PARENT, SEEDS_SUMMARY, SUMMARY, TRACKING, family_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 UNNAMEABLE = re.compile(r"[^\w\-./ :]")  # what MLflow's names of metrics must not have
 FAMILY = "mri-n2n.family"  # a tag: the experiment, or run under several seeds, that a run is of
+ENDED = ("FINISHED", "KILLED")  # with a network
 BATCH = 900  # MLflow takes at most 1,000 metrics per call
 
 
@@ -76,20 +77,24 @@ def mirror(
     Sends metrics.jsonl up to byte `upto` (what a checkpoint holds: a resumed run then repeats nothing), changed
     artefacts, and `status` (RUNNING, FINISHED, KILLED or FAILED). tags: of a run that is begun. Raises `UsageError`.
     """
+    from mlflow import MlflowClient
+
     for chatty in ("alembic", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     uri = tracking_uri()
     known = known_state(directory, uri)
     with answering(known.uri if known else uri, "does not take the run"):
-        state = known or opened(directory, uri, name, tags)
+        above = directory.parent
+        finished = (above / SEEDS_SUMMARY).exists() and known_state(above, uri) is None  # somewhere else, before
+        state = known or begin(directory, uri, name, tags)
         _send(directory, state, parameters, upto, status)
+        if finished and status in ENDED and (parent := known_state(above, state.uri)):
+            MlflowClient(state.uri).set_terminated(parent.run_id)
     return f"{state.run_id} at {told(state.uri)}"
 
 
-def opened(directory: Path, uri: str, name: str, tags: Mapping[str, str] | None = None) -> MirrorState:
-    """The run that MLflow has of a directory, begun if need be."""
-    if known := known_state(directory, uri):
-        return known
+def begin(directory: Path, uri: str, name: str, tags: Mapping[str, str] | None = None) -> MirrorState:
+    """A new run in MLflow for a directory."""
     with alone_at(uri):
         return _create(directory, uri, name, tags or {})
 
@@ -105,9 +110,7 @@ def _create(directory: Path, uri: str, name: str, tags: Mapping[str, str]) -> Mi
     if (directory.parent / PARENT).exists():
         parent_name = str(read_json(directory.parent / PARENT, "experiment")["name"])
         parent = known_state(directory.parent, uri) or _create(directory.parent, uri, parent_name, {})
-        parents = {"mlflow.parentRunId": parent.run_id, FAMILY: parent_name}
-        if (directory.parent / SUMMARY.name).exists():  # it was summarised before: nobody works on it
-            client.set_terminated(parent.run_id)
+        parents = {"mlflow.parentRunId": parent.run_id, FAMILY: family_of(directory)}
     began = _recorded(directory)[0]
     run = client.create_run(made_experiment(client), start_time=began, run_name=name, tags={**tags, **parents})
     state = MirrorState(uri, run.info.run_id)
@@ -132,7 +135,7 @@ def _send(directory: Path, state: MirrorState, parameters: Mapping[str, str], up
         entry = json.loads(line)
         when, step = entry.pop("time"), entry.pop("step")
         points += [Metric(key, value, when, step) for key, value in entry.items()]
-    for path in _artefacts(directory, ended=status in ("FINISHED", "KILLED")):
+    for path in _artefacts(directory, ended=status in ENDED):
         relative = path.relative_to(directory)
         digest = sha256_of(path)
         if state.artefacts.get(str(relative)) != digest:

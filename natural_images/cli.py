@@ -84,7 +84,8 @@ def train_command(
     from mri_n2n.networks.spec import RED30Spec, UNetSpec
     from mri_n2n.pages.live import live_report
     from mri_n2n.recipes import Optimisation, Recipe
-    from mri_n2n.run_directory import LEFT_OUT, check_new, find_run, new_run_path, open_run
+    from mri_n2n.run_directory import check_new, find_run, new_run_path, open_run
+    from mri_n2n.run_files import LEFT_OUT
     from mri_n2n.training.schedules import RampedRate
     from mri_n2n.training.world import joined
     from natural_images.crops import Crops

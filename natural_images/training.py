@@ -17,7 +17,8 @@ from mri_n2n.intervals import Estimate, estimate
 from mri_n2n.metrics import quality_of
 from mri_n2n.recipes import Recipe
 from mri_n2n.restoration import restored
-from mri_n2n.run_directory import LEFT_OUT, Run, create_run
+from mri_n2n.run_directory import Run, create_run
+from mri_n2n.run_files import LEFT_OUT
 from mri_n2n.runs import run_training
 from mri_n2n.scores import as_metrics
 from mri_n2n.training.task import TrainingPair

@@ -14,7 +14,7 @@ def test_the_arms_differ_in_precision_alone() -> None:
     assert [recipe.seed for recipe in arms["bf16"]] == [0, 1]
 
 
-def test_the_interval_is_table_of() -> None:
+def test_the_interval_is_over_seeds() -> None:
     found = {("fp32", 0): 30.0, ("bf16", 0): 30.1, ("fp32", 1): 31.0, ("bf16", 1): 30.9}
     scores = [
         Score(subject, row, 0, f"{arm}, seed {seed}", psnr + row, 0.5, 0.1)

@@ -13,6 +13,7 @@ import torch
 
 from mri_n2n.data.slices import open_prepared
 from mri_n2n.errors import UsageError
+from mri_n2n.mlflow_store import line_of, told
 from mri_n2n.recipes import Recipe
 from mri_n2n.run_directory import open_run
 from mri_n2n.slice_training import create_slice_run, train_on_slices
@@ -168,14 +169,18 @@ def test_a_server_that_does_not_answer(
 
 
 def test_a_password_is_used_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = "http://user:p@ss@127.0.0.1:9/path"
+    uri = "http://user:p@s/s@127.0.0.1:9/path"
     keep_state(tmp_path, MirrorState(uri, "id"))
-    assert "ss@" not in (tmp_path / "tracking.json").read_text()
+    assert "s/s@" not in (tmp_path / "tracking.json").read_text()
+    assert told("postgresql://h/db?user=me&password=secret&x=1 sqlite:////home/a@b/x.db") == (
+        "postgresql://h/db?user=me&password=…&x=1 sqlite:////home/a@b/x.db"
+    )
+    assert "secr" not in line_of(ValueError("x" * 140 + " http://somebody:secret@host/path"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     state = known_state(tmp_path, uri)
     assert state is not None
     assert state.uri == uri
-    assert known_state(tmp_path, "http://user:p@ss@127.0.0.1:10/path") is None
+    assert known_state(tmp_path, "http://user:p@s/s@127.0.0.1:10/path") is None
 
 
 def test_telemetry_is_off() -> None:

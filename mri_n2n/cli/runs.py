@@ -98,7 +98,7 @@ def compare_command(
         "csv": lambda: as_csv(comparison),
         "json": lambda: json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n",
         "markdown": lambda: markdown(comparison),
-        "html": lambda: _page(comparison),
+        "html": lambda: _page(comparison, method),
         "text": lambda: (
             "".join(f"- {line}\n" for line in headlines(comparison)) + "".join(map(_text, tables_of(comparison)))
         ),
@@ -126,12 +126,12 @@ def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1,
     serve(port, typer.echo)
 
 
-def _page(comparison: "Comparison") -> str:
+def _page(comparison: "Comparison", method: str | None) -> str:
     from mri_n2n.comparison.tables import as_json
     from mri_n2n.pages.comparison_page import comparison_page
     from mri_n2n.pages.side_by_side import side_by_side
 
-    return comparison_page(as_json(comparison), "the comparison", side_by_side(comparison.arms))
+    return comparison_page(as_json(comparison), "the comparison", side_by_side(comparison.arms, method))
 
 
 def _print(table: "Table") -> None:

@@ -9,7 +9,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mri_n2n.comparison.records import RunRecord, read_run
 from mri_n2n.comparison.tracked import sent_before
 from mri_n2n.durable import alone, read_json, replacing, sha256_of, sha256_of_all, writing
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
-from mri_n2n.run_files import METRICS, NAME, NAME_IS, NETWORK, PLACES, RUN, SUMMARY, parameters_of
+from mri_n2n.run_files import LEFT_OUT, METRICS, NAME, NAME_IS, NETWORK, PLACES, RUN, SUMMARY, parameters_of
 from mri_n2n.tracking import UNNAMEABLE, mirror
 
 FORMAT = "mri-n2n archive 1"
@@ -28,6 +28,7 @@ PARTS = (  # of a run directory; the state of a training is of no use elsewhere,
     r"metrics\.jsonl",
     r"network\.json",
     r"network-[0-9a-z]+\.safetensors",
+    r"left-out\.txt",  # of earlier archives alone: it names files
     r"report\.html",
     r"(examples|evaluation)/[\w\- ]+\.(png|json|csv|md|npz|webp)",
 )
@@ -59,7 +60,7 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
             for file in directory.rglob("*")
             if file.is_file() and ALLOWED.fullmatch(name := file.relative_to(directory).as_posix())
         )
-        files = {name: directory / name for name in names if name != RUN}
+        files = {name: directory / name for name in names if name not in (RUN, LEFT_OUT)}
         described = _without_places(directory)
         parts = {name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for name, file in files.items()}
         parts[RUN] = {"size": len(described), "sha256": hashlib.sha256(described).hexdigest()}
@@ -83,7 +84,8 @@ def check_exportable(run: RunRecord, path: Path, *, overwrite: bool = False) -> 
         raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
     if not NAME.fullmatch(run.name):
         raise UsageError(f"{run.name!r} is no name for another system. Rename the run's folder: {NAME_IS}.")
-    check_network(run.directory)
+    with alone(run.directory):
+        check_network(run.directory)
     return run.directory
 
 
@@ -211,9 +213,11 @@ def upload_archive(path: Path) -> str:
                 tags={DIGEST: digest},
             )
         except UsageError as error:
-            with suppress(UsageError):  # if it answers no more, the next upload does it
+            try:
                 sent_before(DIGEST, digest)
-            raise UsageError(f"{error} The same command later replaces what it has of this run.") from error
+            except UsageError:
+                raise UsageError(f"{error} The same command later replaces what it has of this run.") from error
+            raise
 
 
 def _whole_lines(directory: Path, archive: Path) -> int:

@@ -10,6 +10,7 @@ from mri_n2n.comparison.curves import Milestone, milestones
 from mri_n2n.comparison.paired import Difference, Quality, ScoreArray, order_of
 from mri_n2n.comparison.records import Evaluated, RunRecord, Scores
 from mri_n2n.errors import UsageError
+from mri_n2n.run_files import SIMULATED
 
 SAME_SCORE = 1e-3  # what machines differ by
 NAMED = 3  # runs that a note names
@@ -21,8 +22,8 @@ SAMPLING = ("task.corruption.acceleration", "task.corruption.edge_probability")
 class Cost:
     """What an arm's run takes on average.
 
-    seconds: by the clock, from the first step to the last; evaluation_seconds: of these on validation images, None
-    where that was not recorded and is not in `seconds`; images_per_second: of training alone.
+    seconds: by the clock, from the first step to the last, without the pages of --report; evaluation_seconds: of these
+    on validation images, None where that was not recorded and is not in `seconds`; images_per_second: while training.
     """
 
     arm: str
@@ -37,8 +38,8 @@ class Scored:
     """The scores of all arms on a test set ("" where there is one).
 
     references: methods that all arms were scored beside, with the same scores. by_unit: of every metric and arm the
-    means over each unit (a subject, an image, a scene). images, units: how many all arms were scored on; 0 where they
-    differ.
+    means over each unit (a subject, an image, a scene). images: how many all arms were scored on; 0 where they differ.
+    units: how many, of what differs the fewest.
     """
 
     set: str
@@ -88,9 +89,16 @@ def compare(
         milestones=tuple(milestones(arms)),
         costs=tuple(_cost(arm) for arm in arms),
         interval="; ".join(dict.fromkeys(own.interval for own in every)),
-        label="; ".join(dict.fromkeys(own.label for own in every if own.label)) or UNSCORED,
+        label=_label(records),
         notes=tuple(_notes(arms, alike)),
     )
+
+
+def _label(records: Sequence[RunRecord]) -> str:
+    """What must be said of runs together: the labels of their evaluations, of those without one what is known."""
+    simulated = any(run.domain == "MRI" and run.parameters.get("data.kind") == "images" for run in records)
+    known = [run.evaluated.label for run in records if run.evaluated is not None and run.evaluated.label]
+    return "; ".join(dict.fromkeys(known)) or (SIMULATED if simulated else UNSCORED)
 
 
 def _scored(
@@ -102,7 +110,8 @@ def _scored(
         return
     if not alike:
         arrays = [ScoreArray.of({name: own}) for name, own in scores.items()]
-        yield Scored("", 0, 0, tuple(quality for array in arrays for quality in array.qualities()), (), (), {})
+        fewest = min(len(set(array.units)) for array in arrays)
+        yield Scored("", 0, fewest, tuple(quality for array in arrays for quality in array.qualities()), (), (), {})
         return
     every = [own for found in evaluated.values() for own in found]
     references = _references(every, method)
@@ -138,7 +147,8 @@ def _check_data(records: Sequence[RunRecord], different_data: bool) -> bool:
     """Whether all runs were scored (of those that never were: watched over) on the same images."""
     scored = [run for run in records if run.evaluated is not None] or list(records)
     first = scored[0]
-    other = next(((run, what) for run in scored if (what := _other_data(first, run))), None)
+    domains = ((run, f"data ({run.domain}, not {first.domain})") for run in records if run.domain != first.domain)
+    other = next(domains, None) or next(((run, what) for run in scored if (what := _other_data(first, run))), None)
     if other is not None and not different_data:
         run, what = other
         raise UsageError(
@@ -150,8 +160,6 @@ def _check_data(records: Sequence[RunRecord], different_data: bool) -> bool:
 
 def _other_data(first: RunRecord, run: RunRecord) -> str:
     """In what a run's validation data are not the first one's; empty if in nothing."""
-    if first.domain != run.domain:
-        return f"data ({run.domain}, not {first.domain})"
     one, other = first.evaluated, run.evaluated
     if one is None or other is None:
         same = first.parameters.get("data.fingerprint") == run.parameters.get("data.fingerprint")

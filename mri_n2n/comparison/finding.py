@@ -89,7 +89,7 @@ def _named(word: str) -> list[RunRecord]:
     if IDENTIFIER.fullmatch(word):
         return [read_run(here[word])] if word in here else [tracked_run(word)]
     found = tracked_named(word, here) if has_store() else []
-    if not found and Path(word).is_dir():
+    if not found and is_there(word):
         raise UsageError(f"no run in {word}: it is a folder without any. See: mri-n2n runs list")
     if not found:
         where = f"in MLflow and under {RUNS}/" if has_store() else f"under {RUNS}/"
@@ -97,14 +97,21 @@ def _named(word: str) -> list[RunRecord]:
     return found
 
 
-def _directories(path: Path) -> list[Path]:
-    """The run at a path, or the runs in a folder; none where there is none, or what is no path at all."""
+def is_there(word: str | Path) -> bool:
+    """Whether a word names something in the working directory. A filter may be too long for that, or no name at all."""
     try:
-        if (path / RUN).exists():
-            return [path]
-        return list(directories_in(path)) if path.is_dir() else []
-    except (OSError, ValueError):  # a filter may be too long for a name, or have what no name has
+        return Path(word).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _directories(path: Path) -> list[Path]:
+    """The run at a path, or the runs in a folder; none where there is none."""
+    if not is_there(path):
         return []
+    if (path / RUN).exists():
+        return [path]
+    return list(directories_in(path)) if path.is_dir() else []
 
 
 def _filtered(text: str) -> list[RunRecord]:

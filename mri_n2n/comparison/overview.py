@@ -47,7 +47,7 @@ def shown(record: RunRecord) -> list[Table]:
 
 def _scores(evaluated: Evaluated, name: str) -> Table:
     """Every method's scores on a test set."""
-    array = ScoreArray.of({method: [scores.of_set(name)] for method, scores in evaluated.methods.items()})
+    array = ScoreArray.of({method: [own.of_set(name)] for method, own in evaluated.methods.items() if name in own.sets})
     qualities = array.qualities()
     rows = tuple(
         (arm, *(told(quality.value, quality.metric) for quality in qualities if quality.arm == arm))

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Scores:
 class Evaluated:
     """An evaluation: scores by method; result: the run's own; tested_on: fingerprint of the images, and their noise.
 
-    weights: the SHA-256 of the network's weights that were scored.
+    weights: the SHA-256 of the network's weights that were scored. means: by method/metric, as MLflow has them.
     """
 
     methods: Mapping[str, Scores]
@@ -68,6 +68,7 @@ class Evaluated:
     interval: str
     label: str
     weights: str | None = None
+    means: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sets(self) -> list[str]:
@@ -240,7 +241,12 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
     if "noise" in summary:
         tested_on["noise"] = json.dumps(summary["noise"], sort_keys=True)
     label, weights = str(summary.get("label", "")), summary.get("weights_sha256")
-    return Evaluated(methods, table.result, tested_on, str(summary["interval"]), label, weights)
+    means = {
+        f"{method}/{metric}": float(value["mean"])
+        for method, metrics in summary.get("methods", {}).items()
+        for metric, value in metrics.items()
+    }
+    return Evaluated(methods, table.result, tested_on, str(summary["interval"]), label, weights, means)
 
 
 def _finite(text: str | float) -> float:

@@ -104,7 +104,7 @@ def _differences(scored: Scored) -> Table:
     seeds = {"psnr": ("seed by seed",)} if several else {}
     heading = ("difference", *(text for name in metrics for text in (heading_of(name), "p", *seeds.get(name, ()))))
     note = "Image by image. p: Wilcoxon's signed rank test over the units of the intervals, not corrected for several."
-    if scored.units <= FEW:
+    if 2 <= scored.units <= FEW:
         note += f" Over {scored.units} of them it is {2.0 ** (1 - scored.units):.2g} at the least."
     return Table(titled("Differences", scored.set), heading, tuple(rows), note)
 
@@ -151,7 +151,7 @@ def _costs(comparison: Comparison) -> Table:
         "Cost",
         ("run", "runs", "time, s", "of it evaluating, s", "images/s", "on"),
         rows,
-        "Means over the runs of each, from the first step to the last"
+        "Means over the runs of each, from the first step to the last, without the pages of --report"
         + (
             "; without evaluations where their time was not recorded."
             if any(cost.evaluation_seconds is None for cost in comparison.costs)

@@ -87,12 +87,8 @@ def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
 
 def _means(record: RunRecord) -> dict[str, float]:
     """The means of a run's evaluation, called as MLflow has them."""
-    methods = record.evaluated.methods if record.evaluated else {}
-    return {
-        UNNAMEABLE.sub("_", f"evaluation/{method}/{metric}"): float(values.mean())
-        for method, scores in methods.items()
-        for metric, values in scores.metrics.items()
-    }
+    means = record.evaluated.means if record.evaluated else {}
+    return {UNNAMEABLE.sub("_", f"evaluation/{name}"): value for name, value in means.items()}
 
 
 def sent_before(tag: str, value: str) -> str | None:
@@ -196,7 +192,8 @@ def _weights(client: "MlflowClient", identifier: str, folder: str) -> str | None
     """The SHA-256 of the weights that MLflow has of a run; None where it has none."""
     if not any(part.path == NETWORK for part in client.list_artifacts(identifier)):
         return None
-    return str(read_json(Path(client.download_artifacts(identifier, NETWORK, folder)), "network")["sha256"])
+    described = read_json(Path(client.download_artifacts(identifier, NETWORK, folder)), "network")
+    return str(described.get("sha256", "")) or None if isinstance(described, dict) else None
 
 
 def serve(port: int, say: Callable[[str], object]) -> NoReturn:

@@ -1,6 +1,6 @@
 """The page of a comparison: runs side by side, from the JSON that `runs compare` wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mri_n2n.comparison.arms import SEED, Arm
@@ -15,6 +15,7 @@ from mri_n2n.intervals import Estimate
 from mri_n2n.pages.page import rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.run_charts import Chart, compared_curves, compared_units
+from mri_n2n.pages.side_by_side import MOST
 
 
 def comparison_page(content: Any, name: str, examples: Sequence[Illustration] = ()) -> str:
@@ -50,7 +51,7 @@ def comparison_page(content: Any, name: str, examples: Sequence[Illustration] = 
             *([("charts", "Learning curves")] if charts else []),
             *([("units", "Distribution")] if units else []),
         ],
-        "several": any(len(arm.runs) > 1 for arm in comparison.arms),
+        "shown": " ".join(_shown(comparison.arms)),
         "examples": [example_of(one) for one in examples],
         "heat_scale": heat_scale() if examples else None,
         "tables": tables,
@@ -72,6 +73,14 @@ def _curves(comparison: Comparison) -> list[Chart]:
             if "loss" in run.curves:
                 losses[title] = run.curves["loss"]
     return compared_curves(validation, losses)
+
+
+def _shown(arms: Sequence[Arm]) -> Iterator[str]:
+    """What must be known of the images."""
+    if any(len(arm.runs) > 1 for arm in arms):
+        yield "Of several seeds these are the images of the first one."
+    if len(arms) > MOST:
+        yield f"They are of the first {MOST} of {len(arms)}."
 
 
 def _units(name: str, scored: Scored) -> list[Chart]:

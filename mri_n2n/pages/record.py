@@ -16,11 +16,13 @@ from mri_n2n.run_files import EVALUATION, METRICS, SUMMARY
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation as it was stored. estimates: by method and metric; psnr: by set (one, unless of photographs) and
-    method the values of every subject, image or view."""
+    method the values of every subject, image or view; units: by set over how many subjects, images or scenes the
+    intervals are."""
 
     about: Mapping[str, Any]
     estimates: Mapping[str, Mapping[str, Estimate]]
     psnr: Mapping[str, Mapping[str, list[float]]]
+    units: Mapping[str, int]
 
 
 def curves_of(run: Run) -> dict[str, Curve]:
@@ -60,7 +62,8 @@ def stored_evaluation(run: Run) -> Evaluation | None:
                 method: _each(scores.of_set(name), by_unit=run.domain.name == MRI.name)
                 for method, scores in scored.methods.items()
             }
-    return Evaluation(about, estimates, psnr)
+    units = {name: len(set(scored.methods[scored.result].of_set(name).units)) for name in psnr} if scored else {}
+    return Evaluation(about, estimates, psnr, units)
 
 
 def _each(scores: Scores, *, by_unit: bool) -> list[float]:

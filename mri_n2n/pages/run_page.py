@@ -164,7 +164,7 @@ def _summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any] | None:
     counted = "" if count is None else f"Means over {count} {unit}. "
     methods = evaluation.estimates if CONSISTENT in evaluation.estimates else ()  # elsewhere a network is another thing
     interval = evaluation.about.get("interval", "95 % intervals")
-    caveats = dict.fromkeys(caveat(len(values)) for own in evaluation.psnr.values() for values in own.values())
+    caveats = dict.fromkeys(map(caveat, evaluation.units.values()))
     return {
         "metrics": [_metric(metric) for metric in metrics],
         "rows": rows,
@@ -252,7 +252,8 @@ def _provenance(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]
 
 
 def _next(run: Run, known: Mapping[str, Curve], evaluation: Evaluation | None, status: str | None) -> dict[str, str]:
-    command, name = run.command, shlex.quote(called(run.directory))
+    place = called(run.directory)
+    command, name = run.command, shlex.quote(run.directory.name if Path(place).is_absolute() else place)
     if status == "RUNNING":
         return {"why": "While it is being trained, compare it with others:", "command": "mri-n2n runs ui"}
     if last_step(known) < run.recipe.optimisation.steps:

@@ -11,28 +11,36 @@ from mri_n2n.run_files import EVALUATION
 MOST = 6  # runs that stand beside each other
 
 
-def side_by_side(arms: Sequence[Arm]) -> list[Illustration]:
-    """The examples that the first runs of all arms stored of the same images, each by what the run makes of it.
+def side_by_side(arms: Sequence[Arm], method: str | None = None) -> list[Illustration]:
+    """The examples that the first runs of all arms stored of the same images, by `method` or as each run's result.
 
-    Before is the first arm, after the last one. Empty where runs have no folder here, or none in common. Raises
-    `UsageError` for damaged files.
+    Before is the first arm, after the last one of at most `MOST`. Empty where runs have no folder here, or none in
+    common. Raises `UsageError` for damaged files.
     """
+    runs = {arm.name: arm.runs[0] for arm in arms[:MOST]}
+    tested = [run.evaluated.tested_on if run.evaluated is not None else None for run in runs.values()]
+    if len(runs) < 2 or None in tested or any(own != tested[0] for own in tested):
+        return []
     stored = {}
-    for arm in arms[:MOST]:
-        directory = arm.runs[0].directory
-        if directory is None:
+    for name, run in runs.items():
+        if run.directory is None:
             return []
-        stored[arm.name] = {own.title: own for own in read_illustrations(directory / EVALUATION)}
-    return list(_shared(stored)) if len(stored) > 1 else []
+        examples = {own.title: own for own in read_illustrations(run.directory / EVALUATION)}
+        stored[f"{name} (run)" if name == REFERENCE else name] = examples
+    return list(_shared(stored, method))
 
 
-def _shared(stored: dict[str, dict[str, Illustration]]) -> Iterator[Illustration]:
+def _shared(stored: dict[str, dict[str, Illustration]], method: str | None) -> Iterator[Illustration]:
     first, *others = stored.values()
     for title, example in first.items():
         same = [own[title] for own in others if title in own and _same_image(example, own[title])]
-        if len(same) < len(others):
+        images = {
+            name: own[title].images[wanted]
+            for name, own in stored.items()
+            if title in own and (wanted := method or own[title].after) in own[title].images
+        }
+        if len(same) < len(others) or len(images) < len(stored):
             continue
-        images = {name: own[title].images[own[title].after] for name, own in stored.items()}
         if example.has_reference:
             images[REFERENCE] = example.images[list(example.images)[-1]]
         yield Illustration(title, images, next(iter(stored)), example.has_reference, example.white)

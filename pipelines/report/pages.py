@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mri_n2n.comparison.compared import compare
-from mri_n2n.comparison.finding import directories_in, find_runs
+from mri_n2n.comparison.finding import directories_in, find_runs, is_there
 from mri_n2n.comparison.tables import as_json
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError
@@ -34,7 +34,7 @@ def page_of(what: str, output: Path | None, *, overwrite: bool = False) -> tuple
 
 def _made(word: str) -> tuple[Path, Callable[[], str]]:
     """Where the page of what a word means belongs, and how it is made."""
-    what = find_run(Path(word)) if _is_path(word) else None
+    what = find_run(Path(word)) if is_there(word) or is_there(RUNS / word) else None
     if what is None:
         return _of_runs(word, Path("comparison.html"))
     if (what / RUN).exists():
@@ -52,13 +52,6 @@ def _made(word: str) -> tuple[Path, Callable[[], str]]:
             "`mri-n2n batch`, or a comparison (JSON by `mri-n2n runs compare`)."
         )
     return _of_runs(str(folder), folder / REPORT)
-
-
-def _is_path(word: str) -> bool:
-    try:
-        return Path(word).exists() or (RUNS / word).exists()
-    except (OSError, ValueError):  # a filter may be too long for a name, or have what no name has
-        return False
 
 
 def _of_runs(word: str, place: Path) -> tuple[Path, Callable[[], str]]:

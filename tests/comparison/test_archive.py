@@ -69,6 +69,16 @@ def test_into_a_tracking_server_unchanged(archive: Path, tmp_path: Path, own_sto
     assert parts >= {"network.json", "network-00.safetensors", "report.html"}
 
 
+def test_an_archive_of_an_earlier_version_is_taken(archive: Path) -> None:
+    """It also had the list of files that were left out, which is no longer packed."""
+    (archive.parent / "run" / "left-out.txt").write_text("/home/somebody/picture.jpg\n")
+    export_run(read_run(archive.parent / "run"), archive, overwrite=True)
+    with unpacked(archive) as directory:
+        assert not (directory / "left-out.txt").exists()
+    with unpacked(changed(archive, adding("left-out.txt"))) as directory:
+        assert (directory / "left-out.txt").exists()
+
+
 def test_once(archive: Path, own_store: str) -> None:
     from mlflow import MlflowClient
 

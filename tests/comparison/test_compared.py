@@ -87,6 +87,15 @@ def test_seeds_go_together_beside_runs_on_other_data(tmp_path: Path) -> None:
     found = compare([read_run(run) for run in runs], different_data=True)
     assert [(arm.name, arm.seeds) for arm in found.arms] == [("a", ["0", "1"]), ("b", ["0", "1"])]
     assert not any("images are the same" in note for note in found.notes)
+    assert "Over as few as 6 such intervals" in markdown(found)
+
+
+def test_another_kind_of_data_is_refused_whether_scored_or_not(tmp_path: Path) -> None:
+    first, other = made_run(tmp_path / "first"), made_run(tmp_path / "other", tested_on=None)
+    described = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(described | {"domain": "photographs"}))
+    with pytest.raises(UsageError, match=r"other has other data \(photographs, not MRI\) than first"):
+        compare([read_run(first), read_run(other)])
 
 
 def test_what_was_recorded_before_evaluations_had_a_time(tmp_path: Path) -> None:
@@ -122,6 +131,8 @@ def test_every_file_has_the_label_and_the_notes(tmp_path: Path) -> None:
         assert "a is not finished: 40 of 100 steps" in text
     unscored = [read_run(made_run(tmp_path / f"{name}-unscored", tested_on=None, recipe={"k": name})) for name in "cd"]
     assert headlines(compare(unscored))[0] == "Not for diagnostic use."
+    simulated = [replace(run, parameters={**run.parameters, "data.kind": "images"}) for run in unscored]
+    assert headlines(compare(simulated))[0].startswith("K-space simulated")
     measured = replace(runs[1], evaluated=replace(runs[1].evaluated, label="measured"))
     assert headlines(compare([runs[0], measured]))[0] == "Made up; measured."
 
@@ -133,7 +144,7 @@ def test_what_is_said_of_intervals_over_few(number: int) -> None:
     drawn = np.random.default_rng(0).standard_normal((number, 300))
     found = estimates([str(row) for row in range(number)], drawn)
     held = 100 * np.mean([own.low <= 0 <= own.high for own in found])
-    assert abs(held - said) < (12 if number == 2 else 6)  # of two there are but three resamples
+    assert abs(held - said) < 7
     assert caveat(20) == ""
 
 

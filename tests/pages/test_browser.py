@@ -167,7 +167,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, page: Path) -> None:
     used = browser.run(
         "document.querySelectorAll('details').forEach((fold) => { fold.open = true; });"
         "window.reached = []; addEventListener('focusin', (event) => window.reached.push(event.target));"
-        "return [...document.querySelectorAll('a[href], button, input, summary, .scroll, pre')]"
+        "return [...document.querySelectorAll('a[href], button, input, select, summary, .scroll, pre')]"
         ".filter((element) => element.checkVisibility())"
     )
     keyboard = ActionChains(browser.driver)
@@ -178,7 +178,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, page: Path) -> None:
     assert focused.value_of_css_property("outline-style") == "solid"
     keyboard.send_keys(Keys.TAB * (len(used) + 5)).perform()
     reached = browser.run("return window.reached")
-    assert {"a", "input", "summary", "div"} <= {element.tag_name for element in used}
+    assert {"a", "input", "select", "summary", "div"} <= {element.tag_name for element in used}
     for element in used:
         assert element in reached, element.get_attribute("outerHTML")[:200]
     landmarks = browser.run(

@@ -15,6 +15,9 @@ import torch
 from comparison_runs import made_run
 from conftest import Answer
 
+from mri_n2n.comparison.arms import Arm
+from mri_n2n.comparison.records import read_run
+from mri_n2n.durable import alone
 from mri_n2n.errors import UsageError
 from mri_n2n.illustrations import (
     LONGEST,
@@ -29,6 +32,7 @@ from mri_n2n.illustrations import (
 )
 from mri_n2n.pages.charts import curves
 from mri_n2n.pages.live import live_report
+from mri_n2n.pages.side_by_side import side_by_side
 from mri_n2n.run_directory import Run, create_run
 
 CLI = Callable[..., Answer]
@@ -191,6 +195,16 @@ def test_a_comparison_shows_the_same_images(cli: CLI, copied: Path) -> None:
     assert "error of other" in text
     assert cli("report", copied.parent).code == 0
     assert "The same images by each run" in (copied.parent / "report.html").read_text(encoding="utf-8")
+    odd = other.rename(other.with_name("reference"))  # called as what all are compared with
+    shown = side_by_side([Arm(run.name, (read_run(run),)) for run in (copied, odd)])
+    assert [list(own.images) for own in shown] == [["copied", "reference (run)", "reference"]] * len(shown)
+    naive = side_by_side([Arm(run.name, (read_run(run),)) for run in (copied, odd)], "zero-filled")
+    np.testing.assert_array_equal(naive[0].images["copied"], examples[1].images["zero-filled"])
+    summary = json.loads((odd / "evaluation/summary.json").read_text())
+    (odd / "evaluation/summary.json").write_text(json.dumps(summary | {"tested_on": "other images"}))
+    assert side_by_side([Arm(run.name, (read_run(run),)) for run in (copied, odd)]) == []
+    (odd / "evaluation/summary.json").write_text(json.dumps(summary))
+    other = odd.rename(other)
     first = examples[1]
     moved = {name: np.roll(image, 3, axis=0) for name, image in first.images.items()}
     write_illustrations(other / "evaluation", [replace(first, images=moved)])  # of that name, and another image
@@ -217,11 +231,21 @@ def test_a_folder_of_runs_is_compared(cli: CLI, tmp_path: Path) -> None:
     assert cli("report", "params.kind = 'Nothing'").code == 2
 
 
-def test_a_packed_run_has_its_report(cli: CLI, copied: Path) -> None:
+def test_a_packed_run_has_its_report(cli: CLI, copied: Path, tmp_path: Path) -> None:
     answer = cli("runs", "export", "copied", "packed.zip")
     assert answer.code == 0, answer.err
     with zipfile.ZipFile("packed.zip") as archive:
         assert b"validation-001" in archive.read("copied/report.html")
+    elsewhere = tmp_path / "private" / "there"
+    shutil.copytree(copied, elsewhere)
+    assert cli("runs", "export", elsewhere, "packed.zip", "--overwrite").code == 0
+    with zipfile.ZipFile("packed.zip") as archive:
+        assert not any(b"private" in archive.read(name) for name in archive.namelist())
+    live = copied / "report.html"
+    live.write_text("of a training")
+    with alone(copied):
+        assert "another process" in cli("runs", "export", "copied", "packed.zip", "--overwrite").err
+    assert live.read_text() == "of a training"
 
 
 def test_nothing_of_others_is_replaced(cli: CLI, copied: Path, tmp_path: Path) -> None:
