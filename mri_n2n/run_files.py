@@ -40,6 +40,11 @@ class ScoreTable:
     result: str
 
 
+def sentence(label: str) -> str:
+    """A label of data as it stands by itself."""
+    return f"{label[:1].upper()}{label[1:].removesuffix('.')}."
+
+
 def run_name(directory: Path) -> str:
     """What a run is called: as its folder, after the experiment's name where it belongs to one (`x10-seed-0`)."""
     family, own = family_of(directory), directory.resolve().name

@@ -19,7 +19,7 @@ from mri_n2n.parent_run import announce_experiment, mirror_experiment
 from mri_n2n.progress import say
 from mri_n2n.recipes import Domain, Recipe
 from mri_n2n.run_directory import Run, check_own, check_same_recipe, open_run
-from mri_n2n.run_files import METRICS, SEEDS_SUMMARY
+from mri_n2n.run_files import METRICS, SEEDS_SUMMARY, sentence
 from mri_n2n.training.world import ALONE, World
 
 MOST = 1000
@@ -147,7 +147,7 @@ def summarise(directory: Path, runs: Sequence[Run], *, track: bool = True) -> st
         [{"seed": seed} | {name: spread.values[seed] for name, spread in spreads.items()} for seed in seeds],
     )
     table = _table(spreads, seeds)
-    table += f"\n\n{label[:1].upper()}{label[1:].removesuffix('.')}."
+    table += f"\n\n{sentence(label)}"
     write_text(directory / "seeds.md", table + "\n")
     for name in [name for name in spreads if name.startswith(PSNR)][-1:]:
         courses = {f"seed {run.recipe.seed}": run.metric(name) for run in runs}

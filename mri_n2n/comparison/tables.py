@@ -12,6 +12,7 @@ from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import Curve, RunRecord
 from mri_n2n.intervals import Estimate, caveat
+from mri_n2n.run_files import sentence
 
 FORMAT = "mri-n2n comparison 2"
 HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "brightness": "brightness"}
@@ -46,8 +47,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
 
 def headlines(comparison: Comparison) -> list[str]:
     """What must be known to read a comparison: its label, and its notes."""
-    label = comparison.label.removesuffix(".")
-    return [f"{label[:1].upper()}{label[1:]}.", *comparison.notes]
+    return [sentence(comparison.label), *comparison.notes]
 
 
 def _parameters(comparison: Comparison) -> Table:

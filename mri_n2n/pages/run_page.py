@@ -20,7 +20,7 @@ from mri_n2n.pages.run_charts import distributions_of, learning_curves, validati
 from mri_n2n.pictures import decoded_size
 from mri_n2n.progress import spoken
 from mri_n2n.run_directory import Run
-from mri_n2n.run_files import called
+from mri_n2n.run_files import called, sentence
 
 REPORT = "report.html"
 REFRESH = 10  # seconds after which the page of a run that is being trained is read again
@@ -71,8 +71,7 @@ def run_page(
 
 def _label(run: Run, evaluation: Evaluation | None) -> str:
     label = str(evaluation.about.get("label", "")) if evaluation is not None else ""
-    label = label or label_in(run.domain, run.recipe)
-    return label[:1].upper() + label[1:] + "."
+    return sentence(label or label_in(run.domain, run.recipe))
 
 
 def _states(
