@@ -6,6 +6,7 @@ from typing import Any
 
 from mri_n2n.pages.page import Picture, data_uri, rendered
 from mri_n2n.pictures import decoded_size
+from mri_n2n.run_files import sentence
 from pipelines.batch.delivery import Delivery, deliveries
 from pipelines.batch.folder import BatchFolder
 from pipelines.batch.outcome import Outcome, State
@@ -68,7 +69,7 @@ def _label(outcomes: Sequence[Outcome]) -> str:
     labels = dict.fromkeys(
         str(own.about["label"]).removeprefix("mri-n2n: ") for own in outcomes if "label" in own.about
     )
-    return " ".join(f"{label[:1].upper()}{label[1:]}." for label in labels or (UNLABELLED,))
+    return " ".join(map(sentence, labels or (UNLABELLED,)))
 
 
 def _row(outcome: Outcome, picture: Picture | None, sent: Sequence[Delivery]) -> dict[str, Any]:
