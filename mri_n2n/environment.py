@@ -98,7 +98,9 @@ def volumes_overlapped(device: torch.device) -> int:
 
 def description(device: torch.device) -> dict[str, str]:
     """Versions, commit and hardware, as text. No host or user names."""
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    cpu = f"{threads} CPU thread{'s' if threads > 1 else ''}"
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     return {
         "device": device.type,
         "hardware": hardware,

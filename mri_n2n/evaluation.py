@@ -214,7 +214,8 @@ def _scored(
             if not math.isfinite(value):
                 where = f"subject {volume.subject}, slice {volume.slices[position]}"
                 raise UsageError(
-                    f"{name} of {method!r} is {value} on {where}. Look at that slice, or prepare the data without it."
+                    f"{name} of {method!r} is {value} on {where}. Look at that slice, or prepare the data without it; "
+                    "if it comes while training, try a lower --learning-rate."
                 )
         row = volume.rows[position]
         scores.append(Score(volume.subject, row, volume.slices[position], method, **of_slice))

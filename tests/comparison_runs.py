@@ -65,7 +65,7 @@ def made_run(
     }  # fmt: skip
     summary = {
         "tested_on": tested_on, "interval": "95 % bootstrap over subjects", "scores": table, "label": "made up",
-        "methods": {"network": {"psnr": {"mean": 1.0}}},
+        "methods": {"network": {"psnr": {"mean": float(np.mean([line[4] for line in lines if line[3] == "network"]))}}},
     }  # fmt: skip
     (directory / "evaluation/summary.json").write_text(json.dumps(summary))
     return directory

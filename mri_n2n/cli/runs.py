@@ -31,6 +31,7 @@ def list_command(
     """List runs, with what each reached."""
     from mri_n2n.comparison.finding import find_runs, runs_here, stored_runs
     from mri_n2n.comparison.overview import listed
+    from mri_n2n.comparison.tracked import has_store
 
     if words and store:
         raise UsageError("name runs or add --store, not both.")
@@ -39,7 +40,8 @@ def list_command(
     for line in damaged:
         typer.echo(f"left out: {line}", err=True)
     if not records:
-        typer.echo("No runs yet. Make one: mri-n2n train DATA (see mri-n2n prepare), photos train or render train.")
+        there = " MLflow may have some: mri-n2n runs list --store." if not store and has_store() else ""
+        typer.echo(f"No runs yet. Make one: mri-n2n train DATA (see mri-n2n prepare), or photos, render train.{there}")
         return
     _print(listed(records))
     alike = [record for record in records if record.domain == records[0].domain]
@@ -91,6 +93,8 @@ def compare_command(
     if chosen == "text" and output is None:
         for line in headlines(comparison):
             typer.echo(f"- {line}")
+        if any(len(arm.runs) > 1 for arm in comparison.arms):
+            typer.echo("- --each keeps seeds apart.")
         for table in tables_of(comparison):
             _print(table)
         return

@@ -209,7 +209,7 @@ def _notes(arms: Sequence[Arm], alike: bool) -> list[str]:
         advice = "Evaluate them (an older evaluation: again, --overwrite)."
         notes.append(f"No scores image by image: {_some(unscored)}. {advice}")
     notes += [
-        f"{arm.name}: {len(arm.runs)} seeds together ({_some([run.name for run in arm.runs])}); apart with --each."
+        f"{arm.name}: {len(arm.runs)} seeds together ({_some([run.name for run in arm.runs])})."
         for arm in arms
         if len(arm.runs) > 1
     ]

@@ -1,6 +1,7 @@
 """Finding runs by what a person would call them."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,6 +79,8 @@ def find_run(word: str) -> RunRecord:
 
 
 def _named(word: str) -> list[RunRecord]:
+    if not word.strip():
+        raise UsageError("an empty word names no run. See: mri-n2n runs list")
     for path in (Path(word), RUNS / word):
         if directories := _directories(path):
             return [read_run(directory) for directory in directories]
@@ -115,7 +118,7 @@ def _directories(path: Path) -> list[Path]:
 
 
 def _filtered(text: str) -> list[RunRecord]:
-    if has_store():
+    if has_store() or "MLFLOW_TRACKING_URI" in os.environ:  # one that was asked for is missed
         found = tracked_runs(text, _by_identifier())
     else:
         runs = list(directories_in(RUNS)) if RUNS.is_dir() else []

@@ -8,6 +8,7 @@ from mri_n2n.comparison.records import Evaluated, RunRecord
 from mri_n2n.comparison.tables import Table, heading_of, titled, told
 from mri_n2n.intervals import caveat
 from mri_n2n.progress import spoken
+from mri_n2n.run_files import sentence
 
 NONE = "–"
 
@@ -23,7 +24,7 @@ def listed(records: Sequence[RunRecord]) -> Table:
             record.parameters.get("seed", NONE),
             _last(record),
             _score(record),
-            spoken(record.seconds),
+            spoken(record.seconds + (record.evaluation_seconds or 0.0)),
         )
         for record in records
     )
@@ -54,7 +55,8 @@ def _scores(evaluated: Evaluated, name: str) -> Table:
         for arm in array.arms
     )
     few = caveat(len(set(array.units)))
-    note = " ".join(filter(None, (f"{len(array.units)} images. Brackets: {evaluated.interval}.", few, evaluated.label)))
+    label = sentence(evaluated.label) if evaluated.label else ""
+    note = " ".join(filter(None, (f"{len(array.units)} images. Brackets: {evaluated.interval}.", few, label)))
     return Table(titled("Scores", name), ("method", *map(heading_of, array.metrics)), rows, note)
 
 

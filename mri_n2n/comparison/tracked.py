@@ -82,7 +82,7 @@ def matching(records: Sequence[RunRecord], text: str) -> list[RunRecord]:
     try:
         return [records[int(run.info.run_id)] for run in search.filter(tracked, text)]
     except MlflowException as error:
-        raise UsageError(f"cannot understand the filter {text!r} ({one_line(error)}).") from None
+        raise UsageError(f"no run {text!r}, and no filter either ({one_line(error)}).") from None
 
 
 def _means(record: RunRecord) -> dict[str, float]:

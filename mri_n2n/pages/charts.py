@@ -27,6 +27,7 @@ VARIABLES = {INK: "currentColor", FAINT: "var(--faint)"} | {
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (4, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 4.3  # inches of a chart: on a phone it is shown at nearly that size
+LONGEST = 40  # characters of a name
 MOST_DOTS = 200  # of a method, before they are summed up in a box
 
 
@@ -52,7 +53,7 @@ def curves(
                 where, below = zip(*low, strict=True)
                 above = [value for _, value in high]
                 axes.fill_between(where, below, above, color=colour, alpha=0.15, linewidth=0)
-            shown = f"\u200b{label}"  # else a name that begins with an underscore would be left out
+            shown = f"\u200b{_short(label)}"  # else a name that begins with an underscore would be left out
             look = {"linestyle": style, "linewidth": 1.8, "marker": marker, "markersize": 4}
             axes.plot(steps, heights, color=colour, label=shown, **look)
         values = [value for points in known.values() for _, value in points]
@@ -91,7 +92,7 @@ def distribution(name: str, unit: str, known: Mapping[str, Sequence[float]], mea
             axes.plot([mean.mean], [place - 0.28], "|", color=INK, markersize=9, markeredgewidth=1.8)
             said = (mean.mean, place - 0.36)
             axes.annotate(f"{mean.mean:.2f}", said, (0, 3), textcoords="offset points", ha="center", fontsize=9)
-        axes.set_yticks(range(len(known)), list(known))
+        axes.set_yticks(range(len(known)), [_short(name) for name in known])
         axes.set_ylim(len(known) - 0.5, -0.85)
         axes.set_xlabel(unit)
 
@@ -119,12 +120,18 @@ def _svg(name: str, draw: Callable[["Axes"], None], height: float, width: float 
         draw(axes)
         text = StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+        whole = {"bbox_inches": "tight", "pad_inches": 0.04}  # or a label beside wide numbers is cut off
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing, **whole)
     svg = text.getvalue()
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
     return svg.replace("<svg ", f'<svg role="img" aria-labelledby="{name}-caption" ', 1)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what it names."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _style(name: str) -> AbstractContextManager[Any]:

@@ -77,7 +77,7 @@ def _curves(comparison: Comparison) -> list[Chart]:
 
 def _shown(arms: Sequence[Arm]) -> Iterator[str]:
     """What must be known of the images."""
-    if any(len(arm.runs) > 1 for arm in arms):
+    if len(arms) > 1 and any(len(arm.runs) > 1 for arm in arms):
         yield "Of several seeds these are the images of the first one."
     if len(arms) > MOST:
         yield f"They are of the first {MOST} of {len(arms)}."

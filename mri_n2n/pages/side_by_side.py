@@ -14,10 +14,11 @@ MOST = 6  # runs that stand beside each other
 def side_by_side(arms: Sequence[Arm], method: str | None = None) -> list[Illustration]:
     """The examples that the first runs of all arms stored of the same images, by `method` or as each run's result.
 
-    Before is the first arm, after the last one of at most `MOST`. Empty where runs have no folder here, or none in
-    common. Raises `UsageError` for damaged files.
+    Of one arm they are by its seeds. Before is the first one, after the last one of at most `MOST`. Empty where runs
+    have no folder here, or none in common. Raises `UsageError` for damaged files.
     """
-    runs = {arm.name: arm.runs[0] for arm in arms[:MOST]}
+    alone = arms[0].runs if len(arms) == 1 else ()  # several seeds of one recipe: what differs is chance
+    runs = {run.name: run for run in alone[:MOST]} or {arm.name: arm.runs[0] for arm in arms[:MOST]}
     tested = [run.evaluated.tested_on if run.evaluated is not None else None for run in runs.values()]
     if len(runs) < 2 or None in tested or any(own != tested[0] for own in tested):
         return []

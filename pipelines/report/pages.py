@@ -26,6 +26,8 @@ DOMAINS = {domain.name: domain for domain in (MRI, PHOTOGRAPHS, RENDERINGS)}
 def page_of(what: str, output: Path | None, *, overwrite: bool = False) -> tuple[Path, int]:
     """Write the page of what lies at a path, or of the runs that a word names; return where it is, and its bytes."""
     path, page = _made(what)
+    if output is None and Path(what).is_file() and path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already, maybe with images. Choose another --output or add --overwrite.")
     path = output or path
     check_replaceable(path, overwrite=overwrite)  # before long work
     write_page(path, page(), overwrite=overwrite)
@@ -34,7 +36,8 @@ def page_of(what: str, output: Path | None, *, overwrite: bool = False) -> tuple
 
 def _made(word: str) -> tuple[Path, Callable[[], str]]:
     """Where the page of what a word means belongs, and how it is made."""
-    what = find_run(Path(word)) if is_there(word) or is_there(RUNS / word) else None
+    there = word.strip() and (is_there(word) or is_there(RUNS / word))  # an empty one would be this folder
+    what = find_run(Path(word)) if there else None
     if what is None:
         return _of_runs(word, Path("comparison.html"))
     if (what / RUN).exists():

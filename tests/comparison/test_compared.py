@@ -78,7 +78,7 @@ def test_folders_of_seeds_stay_together(tmp_path: Path) -> None:
     for order in ((single, *folder), (*folder, single)):
         found = compare([read_run(run) for run in order])
         assert {arm.name: arm.seeds for arm in found.arms} == {"first": ["0"], "sweep": ["0", "1"]}
-        assert "sweep: 2 seeds together (sweep-seed-0, sweep-seed-1); apart with --each." in found.notes
+        assert "sweep: 2 seeds together (sweep-seed-0, sweep-seed-1)." in found.notes
     assert compare([read_run(single), read_run(folder[0])]).scored[0].differences[0].value.mean == 0.0
 
 

@@ -88,7 +88,7 @@ def test_by_folder_name_and_filter_without_a_store(tmp_path: Path, monkeypatch: 
     for word, problem in (
         ("nothing", "no run 'nothing'"),
         ("params.loss = 'l3'", "no run is found by the filter"),
-        ("params.loss = 'ht", "cannot understand the filter"),
+        ("params.loss = 'ht", "and no filter either"),
         ("0" * 32, "no MLflow store"),
         ("params.loss = '" + "x" * 5000 + "'", "no run is found by the filter"),
         ("nul\0", "no run"),
@@ -114,6 +114,14 @@ def test_the_documented_filter_finds_what_train_makes(prepared: Path, tmp_path: 
     assert [run.name for run in find_runs(shlex.split(example))] == ["good"]
 
 
+def test_a_store_that_was_asked_for_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_run(tmp_path / "runs" / "here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/x.db")
+    with pytest.raises(UsageError, match="no MLflow store at sqlite"):
+        find_runs(["params.seed = '0'"])
+
+
 def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made_run(tmp_path / "runs" / "good")
@@ -124,6 +132,7 @@ def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypa
         ("metrics", "metrics.jsonl", '{"step": 1}\nrubbish\n'),
         ("scores", "evaluation/slices.csv", "subject,row\n1,2\n"),
         ("values", "evaluation/slices.csv", "subject,row,slice,method,psnr,ssim\na,0,0,network,much,1\n"),
+        ("lines", "evaluation/slices.csv", "subject,row,slice,method,psnr,ssim\na,0,0,network,21,1\n"),
         ("network", "network.json", "[]"),
     ):
         (made_run(tmp_path / "runs" / name) / file).write_text(content)
@@ -138,7 +147,7 @@ def test_damaged_folders_are_told_and_the_others_listed(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "iterdir", listed)
     damaged: list[str] = []
     assert [run.name for run in runs_here(damaged)] == ["good"]
-    assert len(damaged) == 8
+    assert len(damaged) == 9
     assert all("\n" not in line for line in damaged)
 
 
@@ -345,6 +354,7 @@ def test_the_command_line(store: Path, tmp_path: Path, cli: Callable[..., Any]) 
         (("compare", "arm-0", "arm-2"), "no run 'arm-2'"),
         (("list", "arm-0", "--store"), "not both"),
         (("show", "a" * 300), "no run"),
+        (("show", ""), "an empty word"),
         (("list", "--store"), "no MLflow store"),
         (("ui",), "no MLflow store"),
     ):

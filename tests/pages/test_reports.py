@@ -164,6 +164,8 @@ def test_a_comparison_is_one_page(cli: CLI, tmp_path: Path) -> None:
     text = (tmp_path / "pair.html").read_text(encoding="utf-8")
     assert text.count("<svg ") == 3
     made = (tmp_path / "pair.json").read_text()
+    answer = cli("report", "pair.json")
+    assert (answer.code, "is there already" in answer.err) == (2, True)
     (tmp_path / "unscored.json").write_text(json.dumps(json.loads(made) | {"scored": []}))
     assert cli("report", "unscored.json").code == 0
     assert "Made up." in (tmp_path / "unscored.html").read_text(encoding="utf-8")
@@ -195,6 +197,8 @@ def test_a_comparison_shows_the_same_images(cli: CLI, copied: Path) -> None:
     assert "error of other" in text
     assert cli("report", copied.parent).code == 0
     assert "The same images by each run" in (copied.parent / "report.html").read_text(encoding="utf-8")
+    seeds = side_by_side([Arm("both", tuple(read_run(run) for run in (copied, other)))])
+    assert [list(own.images) for own in seeds] == [["copied", "other", "reference"]] * len(seeds)
     odd = other.rename(other.with_name("reference"))  # called as what all are compared with
     shown = side_by_side([Arm(run.name, (read_run(run),)) for run in (copied, odd)])
     assert [list(own.images) for own in shown] == [["copied", "reference (run)", "reference"]] * len(shown)
