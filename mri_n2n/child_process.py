@@ -36,6 +36,12 @@ def begin(
     return process, ours
 
 
+def end_with_parent(how: signal.Signals) -> None:
+    """Have this process get a signal when the one that began it ends, however that does. Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
+
+
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait until the end. A process that is begun meanwhile never hears them."""
@@ -54,8 +60,8 @@ def _serve(
 ) -> None:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if os.getppid() == parent:

@@ -2,14 +2,18 @@
 
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mri_n2n.child_process import end_with_parent
 from mri_n2n.comparison.curves import FLOWN, PSNR
 from mri_n2n.comparison.records import Curve, RunRecord, read_evaluation, read_run
 from mri_n2n.durable import read_json
@@ -197,7 +201,10 @@ def _weights(client: "MlflowClient", identifier: str, folder: str) -> str | None
 
 
 def serve(port: int, say: Callable[[str], object]) -> NoReturn:
-    """Become MLflow's own server on the store, for this machine alone. Raises `UsageError` where it cannot."""
+    """Have MLflow's own server on the store, for this machine alone, until Ctrl-C; leaves the program then.
+
+    Raises `UsageError` where it cannot.
+    """
     uri = tracking_uri()
     if uri.startswith(("http:", "https:")):
         raise UsageError(f"the runs are on a server, which has pages of its own: {told(uri)}")
@@ -218,4 +225,15 @@ def serve(port: int, say: Callable[[str], object]) -> NoReturn:
         "MLFLOW_BACKEND_STORE_URI": uri,  # everybody sees a command's words, passwords too
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # it has none of its jobs to do, and stops at once without
     }
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *address], environment)
+    # In a session of its own Ctrl-C does not reach it: it would answer with a traceback, and ends quietly by SIGTERM.
+    command = [sys.executable, "-m", "mlflow", "server", *address]
+    ending = partial(end_with_parent, signal.SIGTERM)  # where this program is killed, or its terminal closed
+    server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=ending)
+    try:
+        raise SystemExit(server.wait())
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()

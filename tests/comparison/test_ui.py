@@ -1,6 +1,7 @@
 """MLflow's own pages, started on the right store."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mri_n2n.comparison.tracked import serve
@@ -26,16 +28,13 @@ def free_port() -> int:
 
 
 def test_pages_of_the_store_for_this_machine_alone(own_store: str, tmp_path: Path) -> None:
-    port = free_port()
+    port, log = free_port(), tmp_path / "log"
     command = [sys.executable, "-m", "pipelines", "runs", "ui", "--port", str(port)]
-    server = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with log.open("wb") as said:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=said, stderr=said, start_new_session=True
+        )
     try:
         assert "<title>MLflow</title>" in answer_of(f"http://127.0.0.1:{port}/", server)
         search = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=5"
@@ -43,10 +42,31 @@ def test_pages_of_the_store_for_this_machine_alone(own_store: str, tmp_path: Pat
         with pytest.raises(UsageError, match="cannot listen on port"):
             serve(port, print)
     finally:
-        server.terminate()
-        assert server.wait(30) is not None
+        os.killpg(server.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        assert server.wait(30) == 0
+    assert "Traceback" not in log.read_text()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
+def test_killed_it_leaves_nobody_who_listens(own_store: str, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines", "runs", "ui", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "log").open("wb") as said:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=said, stderr=said)
+    try:
+        answer_of(f"http://127.0.0.1:{port}/", server)
+        own = psutil.Process(server.pid).children(recursive=True)
+    finally:
+        server.kill()
+        server.wait()
+    _, left_over = psutil.wait_procs(own, timeout=30)
+    for process in left_over:
+        process.kill()
+    assert own
+    assert not left_over
 
 
 def answer_of(address: str, server: subprocess.Popen[bytes]) -> str:
