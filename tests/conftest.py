@@ -1,6 +1,7 @@
 """Shapes and types of the whole engine are checked while the tests run; small prepared data for everyone."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -36,6 +37,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores: two thread
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 SHARED = Path(os.environ.get("MRI_N2N_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+TRAINING = {"train", "reproduce", "flythrough"}  # commands
 
 
 @dataclass
@@ -115,14 +119,26 @@ def tiny_recipe() -> Recipe:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Answer]:
-    """Run the command line in this process, in a directory of its own, as `mri-n2n ARGUMENTS` would."""
+def cli(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Answer]:
+    """Run the command line in this process, in a directory of its own, as `mri-n2n ARGUMENTS` would.
+
+    What trains finds an MLflow database there: to make one for each test would take a minute of all of them.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(*arguments: object) -> Answer:
         from pipelines.cli import main
 
+        store = Path("mlflow.db").absolute()
+        made = bool(TRAINING & set(arguments)) and "MLFLOW_TRACKING_URI" not in os.environ and not store.exists()
+        if made:
+            shutil.copy(request.getfixturevalue("made_store"), store)
         monkeypatch.setattr(sys, "argv", ["mri-n2n", *map(str, arguments)])
         capsys.readouterr()
         try:
@@ -130,6 +146,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+        if made and code == 2:
+            store.unlink()  # of what is refused nothing may be left
         captured = capsys.readouterr()
         return Answer(code, captured.out, captured.err)
 

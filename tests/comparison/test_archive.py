@@ -346,8 +346,8 @@ def test_bytes_flipped_anywhere_never_pass_unseen(archive: Path) -> None:
             pass
 
 
-def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path, new_store: Path) -> None:
-    shutil.copy(new_store, tmp_path / "mlflow.db")
+def test_the_command_line(archive: Path, cli: Callable[..., Any], tmp_path: Path, made_store: Path) -> None:
+    shutil.copy(made_store, tmp_path / "mlflow.db")
     answer = cli("runs", "export", tmp_path / "run", "packed.zip")
     assert answer.code == 0
     assert "Its report is not made anew: " in answer.err  # a run that nobody trained

@@ -42,10 +42,10 @@ def sent(directory: Path, name: str | None = None) -> str:
 
 
 @pytest.fixture(scope="session")
-def filled_store(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> Path:
+def filled_store(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> Path:
     """A folder with mlflow.db and mlruns/, where three runs are that no folder has any more."""
     folder = tmp_path_factory.mktemp("store")
-    shutil.copy(new_store, folder / "mlflow.db")
+    shutil.copy(made_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
