@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +48,25 @@ class Part:
     sha256: str
 
 
-def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
+def export_run(
+    run: RunRecord, path: Path, *, overwrite: bool = False, prepare: Callable[[Path], object] | None = None
+) -> int:
     """Pack a run's record, network, scores and pictures into a zip; return its size in bytes.
 
-    Raises `UsageError` where it is not exportable, or is being trained.
+    prepare: what to do in its directory before. Raises `UsageError`, before that, unless the run is here with its
+    network, not being trained, has a name for any system, and `path` is free or replaced.
     """
-    directory = check_exportable(run, path, overwrite=overwrite)
+    directory = run.directory
+    if directory is None:
+        raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
+    if not NAME.fullmatch(run.name):
+        raise UsageError(f"{run.name!r} is no name for another system. Rename the run's folder: {NAME_IS}.")
     with alone(directory):
+        check_network(directory)
+        if prepare is not None:
+            prepare(directory)
         names = sorted(
             name
             for file in directory.rglob("*")
@@ -71,22 +83,6 @@ def export_run(run: RunRecord, path: Path, *, overwrite: bool = False) -> int:
             for name, file in files.items():
                 archive.write(file, f"{run.name}/{name}")
     return path.stat().st_size
-
-
-def check_exportable(run: RunRecord, path: Path, *, overwrite: bool = False) -> Path:
-    """The run's directory.
-
-    Raises `UsageError` unless it is here, with its network and a name for any system, and `path` is free or replaced.
-    """
-    if run.directory is None:
-        raise UsageError(f"{run.name} is known from MLflow alone ({run.place}). Export it where its directory is.")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already. Choose another name or add --overwrite.")
-    if not NAME.fullmatch(run.name):
-        raise UsageError(f"{run.name!r} is no name for another system. Rename the run's folder: {NAME_IS}.")
-    with alone(run.directory):
-        check_network(run.directory)
-    return run.directory
 
 
 def _without_places(directory: Path) -> bytes:

@@ -39,7 +39,7 @@ def export_command(
 ) -> None:
     """Pack a run (its record, network, scores, pictures and report) into one file."""
     starting()
-    from mri_n2n.comparison.archive import check_exportable, export_run
+    from mri_n2n.comparison.archive import export_run
     from mri_n2n.comparison.finding import find_run
     from pipelines.report.pages import page_of
 
@@ -47,11 +47,13 @@ def export_command(
     path = archive or Path(f"{record.name}.zip")
     if path.suffix.lower() != ".zip":
         raise UsageError(f"{path} would be a zip: call it .zip.")
-    directory = check_exportable(record, path, overwrite=overwrite)
-    try:
-        page_of(str(directory), None)
-    except (UsageError, ModuleNotFoundError) as error:
-        typer.echo(f"Its report is not made anew: {one_line(error)}", err=True)
-    size = export_run(record, path, overwrite=overwrite)
+
+    def renew_report(directory: Path) -> None:
+        try:
+            page_of(str(directory), None)
+        except (UsageError, ModuleNotFoundError) as error:
+            typer.echo(f"Its report is not made anew: {one_line(error)}", err=True)
+
+    size = export_run(record, path, overwrite=overwrite, prepare=renew_report)
     typer.echo(f"Written: {path} ({size / 1e6:.1f} MB)")
     typer.echo(f"Next, where another MLflow is: MLFLOW_TRACKING_URI=... mri-n2n runs upload {quote(str(path))}")
