@@ -131,11 +131,9 @@ def ui_command(port: Annotated[int, typer.Option(help="Of this machine.", min=1,
 
 
 def _page(comparison: "Comparison", method: str | None) -> str:
-    from mri_n2n.comparison.tables import as_json
-    from mri_n2n.pages.comparison_page import comparison_page
-    from mri_n2n.pages.side_by_side import side_by_side
+    from mri_n2n.pages.comparison_page import page_of_runs
 
-    return comparison_page(as_json(comparison), "the comparison", side_by_side(comparison.arms, method))
+    return page_of_runs(comparison, method)
 
 
 def _print(table: "Table") -> None:

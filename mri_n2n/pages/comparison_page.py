@@ -8,14 +8,19 @@ from mri_n2n.comparison.compared import Comparison, Cost, Scored
 from mri_n2n.comparison.curves import Milestone, course, watched
 from mri_n2n.comparison.paired import Difference, Quality
 from mri_n2n.comparison.records import Curve, RunRecord
-from mri_n2n.comparison.tables import FORMAT, headlines, tables_of
+from mri_n2n.comparison.tables import FORMAT, as_json, headlines, tables_of
 from mri_n2n.errors import UNREADABLE, UsageError, one_line
 from mri_n2n.illustrations import Illustration
 from mri_n2n.intervals import Estimate
 from mri_n2n.pages.page import rendered
 from mri_n2n.pages.pictures import example_of, heat_scale
 from mri_n2n.pages.run_charts import Chart, compared_curves, compared_units
-from mri_n2n.pages.side_by_side import MOST
+from mri_n2n.pages.side_by_side import MOST, side_by_side
+
+
+def page_of_runs(comparison: Comparison, method: str | None = None) -> str:
+    """The page of runs that are compared by `method` (each run's result), with images where they stored some."""
+    return comparison_page(as_json(comparison), "the comparison", side_by_side(comparison.arms, method))
 
 
 def comparison_page(content: Any, name: str, examples: Sequence[Illustration] = ()) -> str:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 from mri_n2n.comparison.compared import compare
 from mri_n2n.comparison.finding import directories_in, find_runs, is_there
-from mri_n2n.comparison.tables import as_json
 from mri_n2n.durable import read_json
 from mri_n2n.errors import UsageError
-from mri_n2n.pages.comparison_page import comparison_page
+from mri_n2n.pages.comparison_page import comparison_page, page_of_runs
 from mri_n2n.pages.page import check_replaceable, write_page
 from mri_n2n.pages.run_page import REPORT, report_path, run_page
-from mri_n2n.pages.side_by_side import side_by_side
 from mri_n2n.recipes import MRI
 from mri_n2n.run_directory import Run, find_run, open_run
 from mri_n2n.run_files import RUN, RUNS
@@ -62,7 +60,7 @@ def _of_runs(word: str, place: Path) -> tuple[Path, Callable[[], str]]:
     records = find_runs([word])
     if len(records) > 1:
         comparison = compare(records)
-        return place, lambda: comparison_page(as_json(comparison), word, side_by_side(comparison.arms))
+        return place, lambda: page_of_runs(comparison)
     directory = records[0].directory
     if directory is None:
         raise UsageError(f"{word} is known from MLflow alone. Its report is made where its folder is.")
