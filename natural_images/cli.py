@@ -14,8 +14,6 @@ from mri_n2n.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from mri_n2n.run_directory import Run
-
-if TYPE_CHECKING:
     from mri_n2n.training.task import Task
 
 photos = typer.Typer(

@@ -235,7 +235,6 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
     for method, scores in methods.items():
         if len(set(scores.images)) < len(scores.images):
             raise ValueError(f"{method!r} has an image twice")
-    _check_means(methods, summary)
     if table.result not in methods:
         raise ValueError(f"no scores of {table.result!r}")
     tested_on = {"images": str(summary["tested_on"])}
@@ -247,17 +246,18 @@ def evaluation_of(summary: Mapping[str, Any], table: ScoreTable, text: str) -> E
         for method, metrics in summary.get("methods", {}).items()
         for metric, value in metrics.items()
     }
+    _check_means(methods, means)
     return Evaluated(methods, table.result, tested_on, str(summary["interval"]), label, weights, means)
 
 
-def _check_means(methods: Mapping[str, Scores], summary: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where the scores are not those that the summary is of: a table may have lost lines."""
+def _check_means(methods: Mapping[str, Scores], means: Mapping[str, float]) -> None:
+    """Raise `ValueError` where the scores are not those that have the stated means: a table may have lost lines."""
     for method, scores in methods.items():
         for name in dict.fromkeys(scores.sets):
             for metric, values in scores.of_set(name).metrics.items():
-                said = summary.get("methods", {}).get(method, {}).get(f"{name}/{metric}" if name else metric)
-                if said is not None and not math.isclose(values.mean(), said["mean"], rel_tol=1e-6, abs_tol=1e-6):
-                    raise ValueError(f"{method}'s {metric} is {values.mean():.4f} and not {said['mean']:.4f}")
+                stated = means.get("/".join(filter(None, (method, name, metric))))
+                if stated is not None and not math.isclose(values.mean(), stated, rel_tol=1e-6, abs_tol=1e-6):
+                    raise ValueError(f"{method}'s {metric} is {values.mean():.4f} and not {stated:.4f}")
 
 
 def _finite(text: str | float) -> float:
