@@ -27,14 +27,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_pages_of_the_store_for_this_machine_alone(own_store: str, tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log"
+def begun(port: int, log: Path) -> subprocess.Popen[bytes]:
+    """The command, in the folder of its log."""
     command = [sys.executable, "-m", "pipelines", "runs", "ui", "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("wb") as said:
-        server = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=said, stderr=said, start_new_session=True
+        return subprocess.Popen(
+            command, cwd=log.parent, env=environment, stdout=said, stderr=said, start_new_session=True
         )
+
+
+def test_pages_of_the_store_for_this_machine_alone(own_store: str, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    server = begun(port, log)
     try:
         assert "<title>MLflow</title>" in answer_of(f"http://127.0.0.1:{port}/", server)
         search = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=5"
@@ -52,10 +57,7 @@ def test_pages_of_the_store_for_this_machine_alone(own_store: str, tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
 def test_killed_it_leaves_nobody_who_listens(own_store: str, tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "pipelines", "runs", "ui", "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "log").open("wb") as said:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=said, stderr=said)
+    server = begun(port, tmp_path / "log")
     try:
         answer_of(f"http://127.0.0.1:{port}/", server)
         own = psutil.Process(server.pid).children(recursive=True)
